@@ -1,0 +1,429 @@
+"""The one door to the operating system: files below a root, programs, processes.
+
+Paths given to ``System`` are the node's own (``/etc/...``). With a root other than ``/`` they are
+looked up below it the way chroot would, links included, and nothing there is ever executed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from soci_bootstrap.errors import CommandError, StateError
+
+_LINKS_MAX = 40
+_SELINUX = "security.selinux"
+
+
+@dataclass(frozen=True)
+class Completed:
+    """What a program left behind; ``stdout`` and ``stderr`` as it wrote them."""
+
+    status: int
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One directory entry as it stands, never followed.
+
+    Attributes:
+        kind: ``file``, ``link``, ``dir``, ``absent`` or ``other``.
+        mode: permission bits.
+        target: where a link points.
+        label: the SELinux label, empty where there is none.
+    """
+
+    kind: str
+    mode: int = 0
+    uid: int = 0
+    gid: int = 0
+    size: int = 0
+    mtime_ns: int = 0
+    inode: int = 0
+    target: str = ""
+    label: str = ""
+
+
+ABSENT = Entry("absent")
+
+
+class System:
+    """A node, or an image mounted below ``root``.
+
+    Args:
+        root: ``/`` for this node, else the directory that stands for it.
+        tag: goes into the names of staged files, so that a hook (which takes no lock) and an
+            install never write the same one.
+    """
+
+    def __init__(self, root: str = "/", tag: str = "soci-bootstrap") -> None:
+        self.root = os.path.realpath(root)
+        self.live = self.root == "/"
+        self.tag = tag
+
+    # -- what a subclass may watch ------------------------------------------------------------
+
+    def before_change(self, what: str) -> None:
+        """Called before every single change; tests kill the run here, signals stop it here."""
+
+    # -- paths --------------------------------------------------------------------------------
+
+    def path(self, path: str) -> str:
+        """The host's path of a node's path; the last component is not followed."""
+        if self.live:
+            return path
+        return self._walk(path)
+
+    def _walk(self, path: str) -> str:
+        pending = [part for part in path.split("/") if part]
+        done: list[str] = []
+        links = 0
+        while pending:
+            part = pending.pop(0)
+            if part in {".", ".."}:
+                if part == ".." and done:
+                    done.pop()
+                continue
+            host = os.path.join(self.root, *done, part)
+            if pending and os.path.islink(host):
+                links += 1
+                if links > _LINKS_MAX:
+                    raise StateError(
+                        f"{path} below {self.root} leads through too many links",
+                        expected="a path that ends somewhere",
+                        remedy="look for a loop of symbolic links in the image",
+                    )
+                target = os.readlink(host)
+                if target.startswith("/"):
+                    done = []
+                pending = [step for step in target.split("/") if step] + pending
+                continue
+            done.append(part)
+        return os.path.join(self.root, *done)
+
+    def followed(self, path: str) -> str:
+        """The node's path that ``path`` leads to when it is a link (one hop at a time)."""
+        for _ in range(_LINKS_MAX):
+            entry = self.entry(path)
+            if entry.kind != "link":
+                break
+            path = os.path.normpath(os.path.join(os.path.dirname(path), entry.target))
+        return path
+
+    # -- reading ------------------------------------------------------------------------------
+
+    def entry(self, path: str) -> Entry:
+        """What stands at ``path``; ``ABSENT`` where nothing does."""
+        host = self.path(path)
+        try:
+            found = os.lstat(host)
+        except (FileNotFoundError, NotADirectoryError):
+            return ABSENT
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        kind, target = "other", ""
+        if stat.S_ISREG(found.st_mode):
+            kind = "file"
+        elif stat.S_ISDIR(found.st_mode):
+            kind = "dir"
+        elif stat.S_ISLNK(found.st_mode):
+            kind, target = "link", os.readlink(host)
+        return Entry(
+            kind,
+            stat.S_IMODE(found.st_mode),
+            found.st_uid,
+            found.st_gid,
+            found.st_size,
+            found.st_mtime_ns,
+            found.st_ino,
+            target,
+            _label(host),
+        )
+
+    def read(self, path: str) -> bytes | None:
+        """A file's bytes, links followed; None where there is none."""
+        try:
+            with open(self.path(self.followed(path)), "rb") as file:
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+    def listdir(self, path: str) -> tuple[str, ...]:
+        """The sorted names in a directory; empty where there is none."""
+        try:
+            return tuple(sorted(os.listdir(self.path(self.followed(path)))))
+        except (FileNotFoundError, NotADirectoryError):
+            return ()
+        except OSError as error:
+            raise _unreadable(path, error) from error
+
+    def is_executable(self, path: str) -> bool:
+        """Whether ``path`` is, or leads to, a regular file with an execute bit."""
+        entry = self.entry(self.followed(path))
+        return entry.kind == "file" and bool(entry.mode & 0o111)
+
+    def sha256(self, path: str) -> str:
+        """A file's digest, read in pieces so that its size does not matter."""
+        import hashlib
+
+        digest = hashlib.sha256()
+        try:
+            with open(self.path(path), "rb", buffering=0) as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        return digest.hexdigest()
+
+    # -- changing -----------------------------------------------------------------------------
+
+    def staged_name(self, path: str) -> str:
+        """Where ``path`` is staged: its own directory, and a name that no ``.d`` reader takes."""
+        return os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.{self.tag}.tmp")
+
+    def write(
+        self, path: str, data: bytes, mode: int = 0o644, uid: int = 0, gid: int = 0, label: str = ""
+    ) -> None:
+        """Put a file in place whole: staged beside it, fsynced, renamed, directory fsynced."""
+        self.before_change(f"write {path}")
+        staged = self.path(self.staged_name(path))
+        final = self.path(path)
+        try:
+            fd = _create(staged)
+            try:
+                with open(fd, "wb", closefd=False) as file:
+                    file.write(data)
+                self._own(fd, mode, uid, gid)
+                if label:
+                    os.setxattr(fd, _SELINUX, label.encode())
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+            os.rename(staged, final)
+            _sync_directory(os.path.dirname(final))
+        except OSError as error:
+            _discard(staged)
+            raise _unwritable(path, error) from error
+
+    def adopt(self, staged: str, path: str, mode: int = 0o755) -> None:
+        """Give a file staged beside ``path`` (see ``staged_name``) its owner, mode and name."""
+        self.before_change(f"rename {path}")
+        host, final = self.path(staged), self.path(path)
+        try:
+            fd = os.open(host, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                self._own(fd, mode, 0, 0)
+            finally:
+                os.close(fd)
+            os.rename(host, final)
+            _sync_directory(os.path.dirname(final))
+        except OSError as error:
+            _discard(host)
+            raise _unwritable(path, error) from error
+
+    def copy(self, source: str, path: str, mode: int) -> None:
+        """Copy a file's bytes to ``path``, staged and renamed; for backups too large to hold."""
+        self.before_change(f"copy {path}")
+        staged = self.path(self.staged_name(path))
+        try:
+            with open(self.path(source), "rb") as reader:
+                fd = _create(staged)
+                try:
+                    while os.sendfile(fd, reader.fileno(), None, 1 << 24):
+                        pass
+                    self._own(fd, mode, 0, 0)
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+            os.rename(staged, self.path(path))
+            _sync_directory(os.path.dirname(self.path(path)))
+        except OSError as error:
+            _discard(staged)
+            raise _unwritable(path, error) from error
+
+    def link(self, path: str, target: str) -> None:
+        """Put a symbolic link in place, replacing what stands there."""
+        self.before_change(f"link {path}")
+        staged, final = self.path(self.staged_name(path)), self.path(path)
+        try:
+            _discard(staged)
+            os.symlink(target, staged)
+            os.rename(staged, final)
+            _sync_directory(os.path.dirname(final))
+        except OSError as error:
+            _discard(staged)
+            raise _unwritable(path, error) from error
+
+    def mkdir(self, path: str, mode: int = 0o755) -> list[str]:
+        """Make a directory and its parents; returns those made, outermost first."""
+        made: list[str] = []
+        missing: list[str] = []
+        walked = path
+        while walked != "/" and self.entry(self.followed(walked)).kind == "absent":
+            missing.append(walked)
+            walked = os.path.dirname(walked)
+        for directory in reversed(missing):
+            self.before_change(f"mkdir {directory}")
+            host = self.path(directory)
+            try:
+                os.mkdir(host, 0o700)
+                os.chmod(host, mode)
+                self._chown(host)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                raise _unwritable(directory, error) from error
+            made.append(directory)
+        return made
+
+    def remove(self, path: str) -> None:
+        """Remove a file or a link; nothing to do where there is none."""
+        self.before_change(f"remove {path}")
+        host = self.path(path)
+        try:
+            os.unlink(host)
+            _sync_directory(os.path.dirname(host))
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+    def rmdir(self, path: str) -> bool:
+        """Remove a directory if it is empty; whether it is gone."""
+        self.before_change(f"rmdir {path}")
+        try:
+            os.rmdir(self.path(path))
+        except FileNotFoundError:
+            return True
+        except OSError:
+            return False
+        return True
+
+    def _own(self, fd: int, mode: int, uid: int, gid: int) -> None:
+        os.fchmod(fd, mode)
+        if os.geteuid() == 0:
+            os.fchown(fd, uid, gid)
+
+    def _chown(self, host: str) -> None:
+        if os.geteuid() == 0:
+            os.chown(host, 0, 0)
+
+    # -- programs -----------------------------------------------------------------------------
+
+    def which(self, name: str) -> str | None:
+        """The first program of that name on the node's PATH, as the node's own path."""
+        for directory in ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"):
+            if self.is_executable(f"{directory}/{name}"):
+                return f"{directory}/{name}"
+        return None
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: float,
+        input: bytes = b"",  # noqa: A002 - subprocess' own word for it
+        env: Mapping[str, str] | None = None,
+    ) -> Completed:
+        """Run a program of this node to its end, killed at ``timeout`` seconds.
+
+        Raises:
+            CommandError: it is missing, can't be executed, or did not end in time. A status
+                other than 0 is the caller's to judge.
+        """
+        import subprocess
+
+        if not self.live:
+            raise CommandError(
+                f"{argv[0]} was to run below {self.root}",
+                expected="nothing below --root to be executed",
+                remedy="report this",
+            )
+        try:
+            done = subprocess.run(
+                list(argv), input=input, capture_output=True, timeout=timeout, env=env, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise CommandError(
+                f"{' '.join(argv)} did not end",
+                found=f"no end after {timeout:.1f} s",
+                expected="an answer in time",
+                remedy="run it by hand to see what it waits for",
+            ) from error
+        except OSError as error:
+            raise CommandError(
+                f"{argv[0]} can't be run",
+                found=error.strerror or str(error),
+                expected="a program of this node",
+                remedy="install it or repair its file",
+            ) from error
+        return Completed(done.returncode, done.stdout, done.stderr)
+
+
+def checked(argv: Sequence[str], done: Completed) -> bytes:
+    """A program's stdout, or a ``CommandError`` with its status and last words."""
+    if done.status == 0:
+        return done.stdout
+    words = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
+    raise CommandError(
+        f"{' '.join(argv)} failed with status {done.status}",
+        found=words[-1][:300] if words else "no message",
+        expected="status 0",
+        remedy="run it by hand to see the whole output",
+    )
+
+
+def _create(staged: str) -> int:
+    """Open a new file, whatever a killed or hostile process left under its name."""
+    _discard(staged)
+    return os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+
+
+def _discard(host: str) -> None:
+    try:
+        os.unlink(host)
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except OSError as error:
+        if error.errno not in {errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR}:
+            raise
+
+
+def _sync_directory(host: str) -> None:
+    fd = os.open(host, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _label(host: str) -> str:
+    try:
+        return os.getxattr(host, _SELINUX, follow_symlinks=False).decode().rstrip("\0")
+    except OSError:
+        return ""
+
+
+def _unreadable(path: str, error: OSError) -> StateError:
+    return StateError(
+        f"{path} can't be read",
+        found=error.strerror or str(error),
+        expected="a readable file",
+        remedy="run as root, or repair it",
+    )
+
+
+def _unwritable(path: str, error: OSError) -> StateError:
+    return StateError(
+        f"{path} can't be written",
+        found=error.strerror or str(error),
+        expected="a writable place with free space and inodes",
+        remedy="check `df -h`, `df -i`, mount options and `lsattr` for it, then run again",
+    )
