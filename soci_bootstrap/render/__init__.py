@@ -1,0 +1,123 @@
+"""`render KIND`: documents for the places where nodes start, ready to apply.
+
+``run`` gathers what a document is made from; ``render`` turns that into text and touches nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from soci_bootstrap.errors import BootstrapError, StateError, UsageError
+from soci_bootstrap.render.arguments import install_arguments
+from soci_bootstrap.render.options import RenderOptions, problems
+from soci_bootstrap.render.request import Request
+
+if TYPE_CHECKING:
+    from soci_bootstrap.console import Console
+    from soci_bootstrap.settings import Settings
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `render` hands back.
+
+    Attributes:
+        exit_status: the process's.
+        document: the object that ``--json`` prints: ``kind``, ``zipapp_url``, ``zipapp_sha256`` and
+            ``content``, the rendered text.
+        text: the same text, for stdout.
+    """
+
+    exit_status: int
+    document: dict[str, object]
+    text: str
+
+
+def run(settings: Settings, console: Console) -> Result:
+    """Render what ``settings.render`` asks for.
+
+    Raises:
+        UsageError: options that don't fit, or a document over a limit of its consumer's.
+    """
+    request = _request(settings)
+    if request.options.kind == "ec2nodeclass" and request.options.cluster_name is None:
+        console.warn("no --cluster-name given: the document says my-cluster in its role and its tags")
+    text = render(request)
+    document: dict[str, object] = {
+        "kind": request.options.kind,
+        "zipapp_url": request.zipapp_url,
+        "zipapp_sha256": request.zipapp_sha256,
+        "content": text,
+    }
+    return Result(0, document, text)
+
+
+def render(request: Request) -> str:
+    """The document for ``request``; the same request gives the same bytes."""
+    kind = request.options.kind
+    if kind == "userdata":
+        from soci_bootstrap.render.userdata import user_data
+
+        return user_data(request)
+    raise UsageError([f"render: found {kind!r}, which is not a kind of document"])
+
+
+def _request(settings: Settings) -> Request:
+    options = settings.render
+    arguments = install_arguments(settings)
+    found = problems(options)
+    if options.zipapp_url is None:
+        found.append("--zipapp-url is missing: nodes need the https:// or s3:// URL to fetch the zipapp from")
+    found.extend(
+        f"{argument!r} can't stand in a rendered document: expected printable ASCII"
+        for argument in arguments
+        if not (argument.isascii() and argument.isprintable())
+    )
+    node_config = None
+    if options.node_config is not None:
+        try:
+            node_config = _read_text(options.node_config)
+        except StateError as error:
+            found.append(str(error))
+    if found or options.zipapp_url is None:
+        raise UsageError(found)
+    return Request(
+        options=options,
+        arguments=arguments,
+        stub=_stub(),
+        zipapp_url=options.zipapp_url,
+        zipapp_sha256=(options.zipapp_sha256 or _own_digest()).lower(),
+        node_config=node_config,
+        snapshotter_root=settings.snapshotter_root,
+    )
+
+
+def _read_text(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StateError(f"--node-config: can't read {path}: {error}") from error
+
+
+def _stub() -> str:
+    from soci_bootstrap import resources
+
+    return resources.read("bootstrap.sh").decode("ascii")
+
+
+def _own_digest() -> str:
+    from soci_bootstrap import resources
+
+    try:
+        return hashlib.sha256(resources.agent_bytes()).hexdigest()
+    except (BootstrapError, OSError) as error:
+        raise UsageError(
+            ["the zipapp's digest is unknown: this is not a zipapp, and none was built here"],
+            remedy="give --zipapp-sha256, or run scripts/build first",
+        ) from error
+
+
+__all__ = ["RenderOptions", "Request", "Result", "render", "run"]

@@ -1,0 +1,98 @@
+"""Everything a rendered document is made from, gathered so that rendering itself is pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from soci_bootstrap.errors import UsageError
+from soci_bootstrap.render.arguments import quoted
+from soci_bootstrap.render.options import RenderOptions
+
+DEFAULT_NAME = "soci"
+
+#: Where `install` and `bake` leave the agent on a node.
+AGENT = "/usr/local/sbin/soci-bootstrap"
+
+_SOCI_SOCKET = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
+_SOCI_ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.soci"
+
+
+@dataclass(frozen=True)
+class Request:
+    """The inputs of one rendering; the same inputs give the same bytes.
+
+    Attributes:
+        options: checked by ``options.problems`` before.
+        arguments: what the agent on the node is started with.
+        stub: text of scripts/bootstrap.sh.
+        zipapp_url: where the stub fetches the zipapp from.
+        zipapp_sha256: its digest, 64 lower-case hex digits.
+        node_config: text of the user's NodeConfig document, None for no such part.
+        snapshotter_root: SOCI's root for the static recipe, None for the usual one.
+    """
+
+    options: RenderOptions
+    arguments: Sequence[str]
+    stub: str
+    zipapp_url: str
+    zipapp_sha256: str
+    node_config: str | None = None
+    snapshotter_root: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What the rendered object is called."""
+        return self.options.name or DEFAULT_NAME
+
+
+def stub_script(request: Request, command: str, arguments: Sequence[str]) -> str:
+    """Shell text that runs the stub for ``command`` in a subshell and leaves its status in ``$?``.
+
+    The subshell keeps the stub's `set` and `exit` to itself, and makes a document that was cut
+    short a syntax error, of which the shell runs nothing.
+    """
+    body = request.stub.split("\n", 1)[1] if request.stub.startswith("#!") else request.stub
+    return (
+        f"export SOCI_BOOTSTRAP_ZIPAPP_URL='{request.zipapp_url}'\n"
+        f"export SOCI_BOOTSTRAP_ZIPAPP_SHA256='{request.zipapp_sha256}'\n"
+        f"set -- {quoted([command, *arguments])}\n"
+        "(\n"
+        f"{body.strip()}\n"
+        ")\n"
+    )
+
+
+def static_recipe(dialect: str, snapshotter_root: str | None) -> str:
+    """The published NodeConfig that wires SOCI for good, in containerd's config ``v2`` or ``v3``."""
+    plugin = {
+        "v2": '[plugins."io.containerd.grpc.v1.cri".containerd]',
+        "v3": "[plugins.'io.containerd.cri.v1.images']",
+    }[dialect]
+    root = json.dumps(snapshotter_root or _SOCI_ROOT)  # a JSON string is a TOML basic string
+    return f"""\
+apiVersion: node.eks.aws/v1alpha1
+kind: NodeConfig
+spec:
+  containerd:
+    config: |
+      [proxy_plugins.soci]
+      type = "snapshot"
+      address = "{_SOCI_SOCKET}"
+      [proxy_plugins.soci.exports]
+      root = {root}
+      {plugin}
+      snapshotter = "soci"
+      disable_snapshot_annotations = false
+      discard_unpacked_layers = false
+  kubelet:
+    config:
+      imageServiceEndpoint: unix://{_SOCI_SOCKET}
+"""
+
+
+def refuse_braces(kind: str, text: str) -> None:
+    """Raise ``UsageError`` where ``text`` holds ``{{``, which the document's engine would act upon."""
+    if "{{" in text:
+        raise UsageError([f"a {kind} document can't carry '{{{{', which its engine would replace"])

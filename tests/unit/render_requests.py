@@ -1,0 +1,42 @@
+"""Requests that the tests of `render` share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from soci_bootstrap.render import RenderOptions, Request
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "render"
+STUB = (GOLDEN / "stub.sh").read_text()
+URL = "https://artifacts.example.com/soci-bootstrap/0.1.0/soci-bootstrap.pyz"
+DIGEST = "3f" * 32
+NODE_CONFIG = (GOLDEN / "node-config.yaml").read_text()
+ARGUMENTS = (
+    "--mirror",
+    "s3://my-bucket/soci mirror",
+    "--set",
+    "max_concurrent_unpacks_per_image=8",
+    "--deadline",
+    "60",
+)
+
+
+def make(
+    kind: str,
+    arguments: Sequence[str] = (),
+    *,
+    stub: str = STUB,
+    node_config: str | None = None,
+    snapshotter_root: str | None = None,
+    **options: str,
+) -> Request:
+    return Request(
+        options=RenderOptions(kind=kind, **options),
+        arguments=arguments,
+        stub=stub,
+        zipapp_url=URL,
+        zipapp_sha256=DIGEST,
+        node_config=node_config,
+        snapshotter_root=snapshotter_root,
+    )
