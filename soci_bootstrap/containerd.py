@@ -1,0 +1,161 @@
+"""containerd on this node: its version, where its configuration is, and what it says of SOCI.
+
+Sources: containerd's docs (config schema 2 and 3), `containerd --version` of 1.4 to 2.2.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from soci_bootstrap import toml
+from soci_bootstrap.errors import CommandError, WiringError
+from soci_bootstrap.system import System
+from soci_bootstrap.unitfiles import UnitFile
+
+CONFIG = "/etc/containerd/config.toml"
+ROOT = "/var/lib/containerd"
+SOCKET = "/run/containerd/containerd.sock"
+VERSION_FILE = "/etc/eks/containerd-version.txt"
+_VERSION = re.compile(rb"(?<![\w.])v?(\d+)\.(\d+)\.(\d+)")
+
+
+@dataclass(frozen=True)
+class Containerd:
+    """containerd as found.
+
+    Attributes:
+        present: its program, its unit or its version is there.
+        version: (major, minor, patch), None where it can't be told.
+        config_path: the file its unit names, or the default one.
+        root: where it keeps content and snapshots.
+        environment: the ``Environment=`` and ``EnvironmentFile=`` lines of its unit, verbatim.
+    """
+
+    present: bool
+    version: tuple[int, int, int] | None
+    config_path: str = CONFIG
+    root: str = ROOT
+    environment: tuple[str, ...] = ()
+
+
+def observe(system: System, unit: UnitFile) -> Containerd:
+    """Read what there is of containerd, given its unit without our own drop-in."""
+    config_path = _config_path(unit)
+    program = system.which("containerd")
+    version = _version(system, program)
+    return Containerd(
+        present=bool(program or unit.path or version or system.read(config_path)),
+        version=version,
+        config_path=config_path,
+        root=_root(system, config_path),
+        environment=tuple(
+            f"{directive.key}={directive.value}"
+            for directive in unit.directives
+            if directive.section == "Service" and directive.key in {"Environment", "EnvironmentFile"}
+        ),
+    )
+
+
+def parse_version(output: bytes) -> tuple[int, int, int] | None:
+    """The version in ``containerd --version``'s output; None where there is none."""
+    match = _VERSION.search(output)
+    return (int(match[1]), int(match[2]), int(match[3])) if match else None
+
+
+def _version(system: System, program: str | None) -> tuple[int, int, int] | None:
+    if system.live and program:
+        try:
+            return parse_version(system.run([program, "--version"], timeout=5).stdout)
+        except CommandError:
+            return None
+    return parse_version(system.read(VERSION_FILE) or b"")
+
+
+def _config_path(unit: UnitFile) -> str:
+    for line in unit.values("ExecStart"):
+        try:
+            words = shlex.split(line)
+        except ValueError:
+            continue
+        for word, following in zip(words, [*words[1:], ""]):
+            if word in {"--config", "-c"} and following.startswith("/"):
+                return following
+            if word.startswith("--config=/"):
+                return word.partition("=")[2]
+    return CONFIG
+
+
+def _root(system: System, config_path: str) -> str:
+    data = system.read(config_path)
+    if not data or b"root" not in data:
+        return ROOT
+    found = toml.loads(data, config_path).get("root")
+    return found if isinstance(found, str) and found.startswith("/") else ROOT
+
+
+def wired(config: bytes, dialect: str, address: str, root: str, name: str) -> bytes:
+    """containerd's configuration with SOCI as its snapshotter and every other value kept.
+
+    Args:
+        config: the file as it stands, empty for none.
+        dialect: ``v2`` or ``v3``, for a file that is new or says nothing.
+        address: SOCI's socket.
+        root: SOCI's ``--root``, for kubelet's image statistics.
+        name: the file's path, for errors.
+
+    Returns:
+        ``config`` itself where it says all of that already, else TOML.
+
+    Raises:
+        StateError: it is not TOML.
+        WiringError: it is of schema 1, or a name that we need holds something else.
+    """
+    document = toml.loads(config, name)
+    version = document.get("version")
+    if version not in (None, 2, 3) or (version is None and document):
+        raise WiringError(
+            f"{name} is of a schema that we don't write",
+            found=f"version {version or 1}",
+            expected="version = 2 or version = 3",
+            remedy=f"run `containerd config migrate` into it, or use --wiring none",
+        )
+    before = toml.dumps(document)
+    document.setdefault("version", 3 if dialect == "v3" else 2)
+    merge(document, keys("v3" if document["version"] == 3 else "v2", address, root), name)
+    after = toml.dumps(document)
+    return config if after == before else after
+
+
+def keys(dialect: str, address: str, root: str) -> dict[str, Any]:
+    """The tables that make containerd use SOCI, in schema 2's or 3's dialect."""
+    image = {"snapshotter": "soci", "disable_snapshot_annotations": False}
+    plugins: dict[str, Any] = {"io.containerd.cri.v1.images": image}
+    if dialect == "v2":
+        plugins = {"io.containerd.grpc.v1.cri": {"containerd": image}}
+    return {"plugins": plugins, **proxy_plugin(address, root)}
+
+
+def proxy_plugin(address: str, root: str) -> dict[str, Any]:
+    """The table by which containerd knows SOCI; it stays when SOCI is unwired."""
+    soci = {"type": "snapshot", "address": address, "exports": {"root": root}}
+    return {"proxy_plugins": {"soci": soci}}
+
+
+def merge(into: dict[str, Any], tables: dict[str, Any], name: str) -> None:
+    """Deep-merge ``tables`` into a document; scalars replace, tables keep their other keys."""
+    for key, value in tables.items():
+        if not isinstance(value, dict):
+            into[key] = value
+            continue
+        below = into.setdefault(key, {})
+        if not isinstance(below, dict):
+            raise WiringError(
+                f"{name} has a value where SOCI's wiring needs a table",
+                found=f"{key} = {below!r}",
+                expected=f"[{key}]",
+                remedy="repair the file; it was left as it is",
+            )
+        merge(below, value, name)

@@ -1,0 +1,86 @@
+"""What containerd's disk holds already: layers and snapshots beyond the pause image's.
+
+A layer that lies in the content store makes SOCI's parallel pull fail for good while
+``discard_unpacked_layers`` is true (SOCI issue 2035, all pinned versions); images unpacked by
+overlayfs are not seen by SOCI. Both are read from the disk, since containerd is not up yet.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from dataclasses import dataclass
+
+from soci_bootstrap.system import System
+
+PAUSE_TAR = "/etc/eks/pause.tar"
+_BLOBS = "io.containerd.content.v1.content/blobs/sha256"
+_OVERLAYFS = "io.containerd.snapshotter.v1.overlayfs/snapshots"
+_JSON_MAX = 4 << 20
+"""Manifests and configs are smaller than this (containerd's own bound); anything larger is a layer."""
+
+
+@dataclass(frozen=True)
+class ContentStore:
+    """What is there beyond the pause image.
+
+    Attributes:
+        foreign_layer: the digest of one such layer, empty for none.
+        overlayfs_snapshots: how many snapshots overlayfs holds beyond the pause image's.
+    """
+
+    foreign_layer: str = ""
+    overlayfs_snapshots: int = 0
+
+    @property
+    def may_discard(self) -> bool:
+        """Whether ``discard_unpacked_layers`` may be true here."""
+        return not self.foreign_layer
+
+
+def observe(system: System, containerd_root: str) -> ContentStore:
+    """Look at the store below containerd's root."""
+    blobs = system.listdir(f"{containerd_root}/{_BLOBS}")
+    snapshots = system.listdir(f"{containerd_root}/{_OVERLAYFS}")
+    if not blobs and not snapshots:
+        return ContentStore()
+    pause = _pause_members(system.read(PAUSE_TAR))
+    foreign = next(
+        (name for name in blobs if name not in pause and not _is_json(system, f"{containerd_root}/{_BLOBS}/{name}")),
+        "",
+    )
+    # The pause image has one layer; where it is not cached, overlayfs holds nothing of it.
+    beyond = len(snapshots) - (1 if pause else 0)
+    return ContentStore(f"sha256:{foreign}" if foreign else "", max(0, beyond))
+
+
+def _pause_members(tar: bytes | None) -> frozenset[str]:
+    """The digests of everything in the pause image's archive, OCI layout or docker's."""
+    if tar is None:
+        return frozenset()
+    import tarfile
+
+    digests = set()
+    try:
+        with tarfile.open(fileobj=io.BytesIO(tar)) as archive:
+            for member in archive:
+                file = archive.extractfile(member) if member.isreg() else None
+                if file is not None:
+                    digests.add(hashlib.sha256(file.read()).hexdigest())
+    except (tarfile.TarError, OSError, EOFError, ValueError):
+        # Not an archive: then nothing is known to be the pause image's, which errs on the safe side.
+        return frozenset()
+    return frozenset(digests)
+
+
+def _is_json(system: System, path: str) -> bool:
+    import json
+
+    entry = system.entry(path)
+    if entry.kind != "file" or entry.size > _JSON_MAX:
+        return False
+    try:
+        json.loads(system.read(path) or b"")
+    except (ValueError, RecursionError):
+        return False
+    return True
