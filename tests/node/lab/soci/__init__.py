@@ -1,0 +1,1 @@
+"""The snapshotter daemon of the lab, and release tarballs holding it."""
