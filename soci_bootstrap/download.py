@@ -1,0 +1,193 @@
+"""One body's bytes in order, through failures, within the deadline."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+
+from soci_bootstrap.console import Console
+from soci_bootstrap.deadline import Deadline
+from soci_bootstrap.errors import FetchError
+from soci_bootstrap.retry import RetryPolicy
+from soci_bootstrap.transport import BLOCK, Opened, Source, TransientError
+
+STALL = 20.0
+"""Seconds without a byte after which a request counts as failed."""
+
+_DEPTH = 8
+"""Blocks read ahead of whoever takes them: 2 MiB."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some bytes of the body. ``offset`` is 0 again where the body begins anew: forget the rest."""
+
+    offset: int
+    data: bytes
+    total: int | None
+
+
+class Download:
+    """Fetches one body with as many requests as it takes.
+
+    Args:
+        source: what to fetch.
+        deadline: bounds all of it, name resolution and trickling servers included.
+        console: told about each retry.
+        policy: when to try again.
+        limit: bytes above which a body is refused.
+        start: bytes that the caller has already (a partial file).
+        validator: of the body those are from.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        deadline: Deadline,
+        console: Console,
+        *,
+        policy: RetryPolicy,
+        limit: int,
+        start: int = 0,
+        validator: str | None = None,
+    ) -> None:
+        self.source = source
+        self.requests = 0
+        self.waited = 0.0
+        """Seconds spent backing off."""
+        self.validator = validator
+        self._deadline = deadline
+        self._console = console
+        self._policy = policy
+        self._limit = limit
+        self._start = start
+        self._stop = threading.Event()
+
+    def blocks(self) -> Generator[Block, None, None]:
+        """The body's blocks, read ahead by a thread of its own; close it when done early.
+
+        The thread is what makes the deadline hold: a resolver or a server that sends one byte now
+        and then can keep a blocking call busy for ever; we just stop waiting for it.
+
+        Raises:
+            FetchError: the source has nothing for us, or all attempts failed.
+            DeadlineError: the time is up.
+        """
+        ready: queue.Queue[Block | BaseException | None] = queue.Queue(_DEPTH)
+        reader = threading.Thread(target=self._run, args=(ready,), name="download", daemon=True)
+        reader.start()
+        try:
+            while True:
+                try:
+                    item = ready.get(timeout=self._deadline.remaining())
+                except queue.Empty:
+                    self._deadline.check(self.source.name)
+                    continue
+                if item is None:
+                    return
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+                self._deadline.check(self.source.name)
+        finally:
+            self._stop.set()
+            self.source.cancel()
+            while not ready.empty():  # a reader that waits for room sees the stop only after this
+                ready.get_nowait()
+
+    def _run(self, ready: queue.Queue[Block | BaseException | None]) -> None:
+        def emit(block: Block) -> None:
+            if self._stop.is_set():
+                raise _StoppedError
+            ready.put(block)
+
+        try:
+            self._attempts(emit)
+        except _StoppedError:
+            return
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that asked
+            ready.put(error)
+        else:
+            ready.put(None)
+
+    def _attempts(self, emit: Callable[[Block], None]) -> None:
+        position = self._start
+        failures = 0
+        while True:
+            self.requests += 1
+            resume = position if self.validator else 0
+            try:
+                opened = self.source.open(resume, self.validator, self._deadline.limit(STALL))
+                position = opened.offset
+                self.validator = opened.validator
+                for block in self._body(opened):
+                    position = block.offset + len(block.data)
+                    emit(block)
+            except TransientError as error:
+                failures += 1
+                if not error.resumable:
+                    self.validator = None
+                self._wait(failures, error)
+            else:
+                return
+
+    def _body(self, opened: Opened) -> Iterator[Block]:
+        position, total = opened.offset, opened.total
+        try:
+            self._bound(total or 0)
+            if position == 0:
+                yield Block(0, b"", total)
+            while total is None or position < total:
+                data = opened.read(BLOCK if total is None else min(BLOCK, total - position))
+                if not data:
+                    break
+                self._bound(position + len(data))
+                yield Block(position, data, total)
+                position += len(data)
+        finally:
+            opened.close()
+        if total is not None and position < total:
+            raise TransientError(f"the body ended after {position} of {total} bytes")
+
+    def _bound(self, size: int) -> None:
+        if size > self._limit:
+            raise FetchError(
+                f"{self.source.name} is too large",
+                found=f"{size} bytes or more",
+                expected=f"at most {self._limit}",
+                remedy="check the address: this is not a SOCI release",
+            )
+
+    def _wait(self, failures: int, error: TransientError) -> None:
+        """Back off, or give up.
+
+        Raises:
+            FetchError: no attempts are left, or the server wants us gone for longer than we have.
+        """
+        import random
+
+        delay = self._policy.delay(failures, error.retry_after, random.random)
+        remedy = "check the network and the mirror, or bring the release nearer with --mirror"
+        if failures >= self._policy.attempts:
+            raise FetchError(
+                f"could not fetch {self.source.name}",
+                found=f"{failures} requests failed, the last: {error.reason}",
+                remedy=remedy,
+            )
+        if delay >= self._deadline.remaining():
+            raise FetchError(
+                f"could not fetch {self.source.name}",
+                found=f"{error.reason}; another request in {delay:.0f} s",
+                expected=f"an answer within the {self._deadline.remaining():.0f} s that are left",
+                remedy=f"raise --deadline; {remedy}",
+            )
+        self._console.info(f"{self.source.name}: {error.reason}; another request in {delay:.1f} s")
+        self.waited += delay
+        if self._stop.wait(delay):
+            raise _StoppedError
+
+
+class _StoppedError(Exception):
+    """Nobody wants the rest."""

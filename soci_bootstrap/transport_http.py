@@ -1,0 +1,217 @@
+"""https, and http for a mirror whose digest is known: requests, with our own rules on top.
+
+Redirects are followed here rather than by requests, so that each hop is checked: never from https
+to http, never with credentials to another host, never for ever.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import ssl
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import HTTPError
+
+from soci_bootstrap import __version__
+from soci_bootstrap.errors import FetchError
+from soci_bootstrap.http_failures import REMEDY, cause, classified, refused
+from soci_bootstrap.proxies import proxy_for
+from soci_bootstrap.transport import Opened, TransientError
+from soci_bootstrap.urls import redact_url
+
+if TYPE_CHECKING:
+    from urllib3.response import BaseHTTPResponse
+
+REDIRECTS = 5
+"""Hops followed; GitHub needs one."""
+
+CONNECT = 10.0
+"""Seconds to reach a server, one address at a time."""
+
+BUNDLES = ("/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/certs/ca-certificates.crt")
+"""Where Amazon Linux and Debian keep the certificate authorities that the node trusts."""
+
+
+class HttpSource:
+    """One URL."""
+
+    def __init__(self, url: str, environ: Mapping[str, str]) -> None:
+        self.url = url
+        self.name = redact_url(url)
+        self._environ = environ
+        self._session = requests.Session()
+        self._session.trust_env = False  # no .netrc, no proxies but those that we choose
+        self._session.mount("https://", _TlsAdapter())
+
+    def open(self, offset: int, validator: str | None, timeout: float) -> Opened:
+        """GET the URL, from ``offset`` on where ``validator`` still holds."""
+        headers = {
+            "User-Agent": f"soci-bootstrap/{__version__}",
+            "Accept": "*/*",
+            "Accept-Encoding": "identity",
+        }
+        if offset and validator:
+            headers["Range"] = f"bytes={offset}-"
+            headers["If-Range"] = validator
+        response = self._follow(headers, timeout)
+        try:
+            return _opened(response, offset, self.name)
+        except BaseException:
+            response.close()
+            raise
+
+    def cancel(self) -> None:
+        """Nothing: a blocked read ends with its timeout, in a thread that nobody waits for."""
+
+    def _follow(self, headers: Mapping[str, str], timeout: float) -> requests.Response:
+        url = self.url
+        for _ in range(REDIRECTS + 1):
+            response = self._get(url, headers, timeout)
+            target = response.headers.get("Location")
+            if response.status_code not in (301, 302, 303, 307, 308) or not target:
+                return response
+            response.close()
+            url = _next_hop(url, target, self.name)
+        raise FetchError(
+            f"could not fetch {self.name}",
+            found=f"more than {REDIRECTS} redirects, the last to {redact_url(url)}",
+            expected="a redirect or two",
+            remedy=REMEDY,
+        )
+
+    def _get(self, url: str, headers: Mapping[str, str], timeout: float) -> requests.Response:
+        parts = urlsplit(url)
+        secure = parts.scheme == "https"
+        proxy = proxy_for(
+            parts.scheme, parts.hostname or "", parts.port or (443 if secure else 80), self._environ
+        )
+        bundle = ca_bundle(self._environ) if secure or (proxy or "").startswith("https") else None
+        try:
+            return self._session.get(
+                url,
+                headers=dict(headers),
+                stream=True,
+                allow_redirects=False,
+                timeout=(min(CONNECT, timeout), timeout),
+                proxies={parts.scheme: proxy} if proxy else {},
+                verify=bundle or True,
+            )
+        except (requests.RequestException, HTTPError, OSError, ValueError) as error:
+            raise classified(error, redact_url(url), bundle) from None
+
+
+class _TlsAdapter(HTTPAdapter):
+    """TLS 1.2 at least, whatever the defaults of the library and of the node."""
+
+    def init_poolmanager(self, *args: object, **kwargs: object) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        super().init_poolmanager(*args, **kwargs, ssl_context=context)  # type: ignore[arg-type]
+
+
+def ca_bundle(environ: Mapping[str, str]) -> str:
+    """The file of certificate authorities to trust: the user's, else the node's; never one of ours.
+
+    Raises:
+        FetchError: the one that is named does not exist, or the node has none.
+    """
+    for variable in ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE"):
+        named = environ.get(variable)
+        if named and not os.path.isfile(named):
+            raise FetchError(
+                f"{variable} names no CA bundle",
+                found=f"no file {named}",
+                expected="a PEM file of trusted certificates",
+                remedy=f"correct or unset {variable}",
+            )
+        if named:
+            return named
+    for path in BUNDLES:
+        if os.path.isfile(path):
+            return path
+    raise FetchError(
+        "this node has no CA bundle",
+        found=f"neither of {', '.join(BUNDLES)}",
+        expected="the certificate authorities to trust",
+        remedy="install ca-certificates, or set SSL_CERT_FILE",
+    )
+
+
+def _next_hop(url: str, target: str, name: str) -> str:
+    """The URL that a redirect leads to, with the user information of ``url`` only on the same origin."""
+    old, new = urlsplit(url), urlsplit(urljoin(url, target))
+    if new.scheme not in ("https", "http") or (old.scheme == "https" and new.scheme != "https"):
+        raise FetchError(
+            f"could not fetch {name}",
+            found=f"a redirect to {redact_url(new.geturl())}",
+            expected="a redirect to https",
+            remedy="a redirect to http is never followed; correct the mirror",
+        )
+    host = new.netloc.rpartition("@")[2]
+    same = (old.scheme, old.netloc.rpartition("@")[2].lower()) == (new.scheme, host.lower())
+    return urlunsplit((new.scheme, old.netloc if same else host, new.path or "/", new.query, ""))
+
+
+def _opened(response: requests.Response, offset: int, name: str) -> Opened:
+    """What an answer offers.
+
+    Raises:
+        TransientError: 429, 5xx, or a range reply that is not what was asked for.
+        FetchError: anything else that is no body.
+    """
+    status = response.status_code
+    length = _length(response)
+    start, total = 0, length
+    if status == 206:
+        start, total = _content_range(response, offset, length)
+    elif status != 200:
+        raise refused(response, name)
+    return Opened(
+        read=lambda size: _read(response.raw, size),
+        close=response.close,
+        offset=start,
+        total=total,
+        validator=_validator(response),
+    )
+
+
+def _length(response: requests.Response) -> int | None:
+    value = response.headers.get("Content-Length", "").strip()
+    if not re.fullmatch(r"[0-9]{1,15}", value) or "Transfer-Encoding" in response.headers:
+        return None
+    return int(value)
+
+
+def _content_range(response: requests.Response, offset: int, length: int | None) -> tuple[int, int]:
+    """The range's start and the whole's size, only if it is exactly the rest that was asked for."""
+    value = response.headers.get("Content-Range", "")
+    match = re.fullmatch(r"\s*bytes\s+([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})\s*", value)
+    if match:
+        start, end, total = (int(part) for part in match.groups())
+        if offset and start == offset and end == total - 1 and length in (None, total - start):
+            return start, total
+    raise TransientError(
+        f"the server answered 206 with the range {value[:60]!r} to a request for {offset} and after",
+        resumable=False,
+    )
+
+
+def _validator(response: requests.Response) -> str | None:
+    """A strong ETag, else Last-Modified: what If-Range takes (RFC 9110 13.1.5)."""
+    etag = response.headers.get("ETag")
+    if etag:
+        return None if etag.startswith("W/") else etag
+    return response.headers.get("Last-Modified")
+
+
+def _read(raw: BaseHTTPResponse, size: int) -> bytes:
+    """What has arrived, at most ``size`` bytes; ``read`` would wait until all of them have."""
+    try:
+        return raw.read1(size, decode_content=False)
+    except (HTTPError, OSError, ValueError) as error:
+        raise TransientError(f"the connection failed in the middle of the body ({cause(error)})") from None

@@ -1,0 +1,28 @@
+"""Addresses as messages may show them: without user names, passwords, tokens or signed queries."""
+
+from __future__ import annotations
+
+import re
+
+_USER_INFO = re.compile(r"(?<=://)[^/?#\s]*@")
+_QUERY = re.compile(r"(?P<path>[A-Za-z][A-Za-z0-9+.-]*://[^\s?#'\"]*)[?#][^\s'\"]*")
+_BARE_QUERY = re.compile(r"\?[^\s'\"]*")
+_SECRETS = re.compile(
+    r"(?i)\b(x-amz-[a-z-]+|authorization|token|secret|password|signature|sig|aws_[a-z_]+|access[-_]?key(?:[-_]?id)?)"
+    r"(\s*[=:]\s*)(?:(?:basic|bearer)\s+)?[^\s,;&'\"]+"
+)
+
+
+def redact_url(url: str) -> str:
+    """``url`` without user information, query and fragment."""
+    return _USER_INFO.sub("", url).split("?", 1)[0].split("#", 1)[0]
+
+
+def redact_text(text: str, limit: int = 300) -> str:
+    """One printable line of somebody else's text, at most ``limit`` characters, secrets out of it."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = _USER_INFO.sub("", line)
+    line = _QUERY.sub(r"\g<path>", line)
+    line = _BARE_QUERY.sub("", line)
+    line = _SECRETS.sub(r"\1\2(removed)", line)
+    return line if len(line) <= limit else line[: limit - 1] + "…"
