@@ -32,6 +32,8 @@ class Containerd:
         config_path: the file its unit names, or the default one.
         root: where it keeps content and snapshots.
         environment: the ``Environment=`` and ``EnvironmentFile=`` lines of its unit, verbatim.
+        config: that file's bytes, empty for none.
+        config_mode: its permission bits.
     """
 
     present: bool
@@ -39,23 +41,28 @@ class Containerd:
     config_path: str = CONFIG
     root: str = ROOT
     environment: tuple[str, ...] = ()
+    config: bytes = b""
+    config_mode: int = 0o644
 
 
 def observe(system: System, unit: UnitFile) -> Containerd:
     """Read what there is of containerd, given its unit without our own drop-in."""
-    config_path = _config_path(unit)
+    config_path = system.followed(_config_path(unit))
+    config = system.read(config_path) or b""
     program = system.which("containerd")
     version = _version(system, program)
     return Containerd(
-        present=bool(program or unit.path or version or system.read(config_path)),
+        present=bool(program or unit.path or version or config),
         version=version,
         config_path=config_path,
-        root=_root(system, config_path),
+        root=_root(config, config_path),
         environment=tuple(
             f"{directive.key}={directive.value}"
             for directive in unit.directives
             if directive.section == "Service" and directive.key in {"Environment", "EnvironmentFile"}
         ),
+        config=config,
+        config_mode=system.entry(config_path).mode or 0o644,
     )
 
 
@@ -88,11 +95,10 @@ def _config_path(unit: UnitFile) -> str:
     return CONFIG
 
 
-def _root(system: System, config_path: str) -> str:
-    data = system.read(config_path)
-    if not data or b"root" not in data:
+def _root(config: bytes, config_path: str) -> str:
+    if b"root" not in config:
         return ROOT
-    found = toml.loads(data, config_path).get("root")
+    found = toml.loads(config, config_path).get("root")
     return found if isinstance(found, str) and found.startswith("/") else ROOT
 
 
@@ -120,7 +126,7 @@ def wired(config: bytes, dialect: str, address: str, root: str, name: str) -> by
             f"{name} is of a schema that we don't write",
             found=f"version {version or 1}",
             expected="version = 2 or version = 3",
-            remedy=f"run `containerd config migrate` into it, or use --wiring none",
+            remedy="run `containerd config migrate` into it, or use --wiring none",
         )
     before = toml.dumps(document)
     document.setdefault("version", 3 if dialect == "v3" else 2)

@@ -29,11 +29,15 @@ class Kubelet:
         present: there is a unit, or a configuration of it.
         config_path: its ``--config``.
         config_dir: its ``--config-dir``, empty where its arguments name none.
+        config: the bytes at ``config_path``, empty for none.
+        config_mode: their permission bits.
     """
 
     present: bool
     config_path: str = CONFIG
     config_dir: str = ""
+    config: bytes = b""
+    config_mode: int = 0o644
 
 
 def observe(system: System, unit: UnitFile) -> Kubelet:
@@ -47,7 +51,15 @@ def observe(system: System, unit: UnitFile) -> Kubelet:
             directory = match[2]
         else:
             path = match[2]
-    return Kubelet(bool(unit.path) or system.read(path) is not None, path, directory)
+    path = system.followed(path)
+    config = system.read(path)
+    return Kubelet(
+        present=bool(unit.path) or config is not None,
+        config_path=path,
+        config_dir=directory,
+        config=config or b"",
+        config_mode=system.entry(path).mode or 0o644,
+    )
 
 
 def wired(config: bytes, endpoint: str, name: str) -> bytes:

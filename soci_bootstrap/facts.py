@@ -1,0 +1,229 @@
+"""Observe the node once; everything after this is decided from what is here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+
+from soci_bootstrap import containerd as containerd_
+from soci_bootstrap import contentstore, nodeconfig, resources
+from soci_bootstrap import kubelet as kubelet_
+from soci_bootstrap.errors import StateError, UnsupportedArchitectureError
+from soci_bootstrap.record import Record
+from soci_bootstrap.system import System, checked
+from soci_bootstrap.tuning import Machine
+from soci_bootstrap.unitfiles import UnitFile, read_unit
+
+SERVICE = "soci-snapshotter.service"
+SOCKET = "soci-snapshotter.socket"
+DROPIN_NAME = "50-soci-bootstrap.conf"
+AMI_BINARY = "/usr/bin/soci-snapshotter-grpc"
+DECOMPRESSORS = ("igzip", "unpigz")
+ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_UNITS = (SERVICE, SOCKET, "containerd.service", "kubelet.service", "nodeadm-run.service")
+
+
+@dataclass(frozen=True)
+class UnitState:
+    """A unit as the running systemd sees it (``systemctl show``)."""
+
+    active: str = "inactive"
+    loaded: bool = False
+    needs_reload: bool = False
+
+
+@dataclass(frozen=True)
+class AmiSoci:
+    """SOCI as the AMI ships it: files that are never ours to change.
+
+    Attributes:
+        service: its service unit's file is there.
+        socket: its socket unit's file is there.
+        address: the socket it listens on.
+        binary: its daemon, empty for none.
+        version: that daemon's version, None where it can't be asked.
+    """
+
+    service: bool = False
+    socket: bool = False
+    address: str = ""
+    binary: str = ""
+    version: tuple[int, int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One observation of a node or an image.
+
+    Attributes:
+        live: it is this node, with systemd running; else a tree below ``--root``.
+        python: the version of /usr/bin/python3, None where there is none.
+        boot_id: the kernel's, empty below ``--root``.
+        nodeadm: there is a nodeadm-run.service.
+        nodeadm_dropins: and it reads /etc/eks/nodeadm.d.
+        programs: the decompressors found, by name.
+        units: states by unit name, empty below ``--root``.
+    """
+
+    live: bool
+    arch: str
+    machine: Machine
+    python: tuple[int, int] | None
+    boot_id: str
+    containerd: containerd_.Containerd
+    kubelet: kubelet_.Kubelet
+    nodeadm: bool
+    nodeadm_dropins: bool
+    node_config: nodeconfig.NodeConfig
+    ami: AmiSoci
+    store: contentstore.ContentStore
+    programs: Mapping[str, str] = field(default_factory=dict)
+    units: Mapping[str, UnitState] = field(default_factory=dict)
+
+
+def architecture(asked: str | None, machine: str = "") -> str:
+    """SOCI's name for an architecture.
+
+    Args:
+        asked: ``--arch``, which wins.
+        machine: the kernel's name; this machine's by default.
+
+    Raises:
+        UnsupportedArchitectureError: SOCI publishes nothing for it.
+    """
+    if asked:
+        return asked
+    machine = machine or os.uname().machine
+    if machine not in ARCHITECTURES:
+        raise UnsupportedArchitectureError(
+            "the SOCI snapshotter is not published for this architecture",
+            found=machine,
+            expected=" or ".join(ARCHITECTURES),
+            remedy="leave soci-bootstrap out of this node group's userData",
+        )
+    return ARCHITECTURES[machine]
+
+
+def machine(vcpus: int | None = None, memory_gib: float | None = None) -> Machine:
+    """The running machine's cores and memory, or those asked for instead."""
+    if memory_gib is None:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            memory = next(int(line.split()[1]) for line in file if line.startswith("MemTotal:")) * 1024
+    else:
+        memory = int(memory_gib * (1 << 30))
+    return Machine(vcpus or os.cpu_count() or 1, memory)
+
+
+def observe(
+    system: System,
+    record: Record | None,
+    *,
+    arch: str | None = None,
+    vcpus: int | None = None,
+    memory_gib: float | None = None,
+) -> Facts:
+    """Everything that decides the plan.
+
+    Raises:
+        UnsupportedArchitectureError: nothing can be installed here.
+        StateError: a file of the node can't be read as what it should be.
+    """
+    unit = read_unit(system, "containerd.service", without=DROPIN_NAME)
+    containerd = containerd_.observe(system, unit)
+    nodeadm_run = read_unit(system, "nodeadm-run.service")
+    boot_id = (system.read("/proc/sys/kernel/random/boot_id") or b"").decode().strip() if system.live else ""
+    return Facts(
+        live=system.live,
+        arch=architecture(arch),
+        machine=machine(vcpus, memory_gib),
+        python=_python(system),
+        boot_id=boot_id,
+        containerd=containerd,
+        kubelet=kubelet_.observe(system, read_unit(system, "kubelet.service")),
+        nodeadm=bool(nodeadm_run.path),
+        nodeadm_dropins=any(nodeconfig.DROPIN_DIRECTORY in line for line in nodeadm_run.values("ExecStart")),
+        node_config=_node_config(system, record, boot_id),
+        ami=_ami(system, record),
+        store=contentstore.observe(system, containerd.root),
+        programs={name: path for name in DECOMPRESSORS if (path := system.which(name))},
+        units=_unit_states(system),
+    )
+
+
+def _node_config(system: System, record: Record | None, boot_id: str) -> nodeconfig.NodeConfig:
+    """The user's NodeConfig; once nodeadm has merged our drop-in into its cache, as remembered."""
+    if record and record.node_config and boot_id and record.boot_id == boot_id:
+        remembered = dict(record.node_config)
+        static = remembered.pop("static")
+        return nodeconfig.NodeConfig(
+            **{**remembered, "later": tuple(remembered["later"])},
+            static=nodeconfig.StaticWiring(**static) if static else None,
+        )
+    return nodeconfig.read(system)
+
+
+def node_config_json(config: nodeconfig.NodeConfig) -> dict[str, object]:
+    """What ``_node_config`` reads back."""
+    return asdict(config)
+
+
+def _ami(system: System, record: Record | None) -> AmiSoci:
+    ours = record.before if record else {}
+    service, socket = (read_unit(system, name, without=DROPIN_NAME) for name in (SERVICE, SOCKET))
+    foreign = {unit.name: bool(unit.path) and not _is_ours(system, unit, ours) for unit in (service, socket)}
+    addresses = socket.values("ListenStream", "Socket")
+    binary = AMI_BINARY if system.is_executable(AMI_BINARY) else ""
+    return AmiSoci(
+        service=foreign[SERVICE],
+        socket=foreign[SOCKET],
+        address=addresses[-1] if foreign[SOCKET] and addresses else "",
+        binary=binary,
+        version=_daemon_version(system, binary) if binary else None,
+    )
+
+
+def _is_ours(system: System, unit: UnitFile, before: Mapping[str, object]) -> bool:
+    """By the record; by its bytes where the record was lost."""
+    return unit.path in before or system.read(unit.path) == resources.read(f"systemd/{unit.name}")
+
+
+def _daemon_version(system: System, path: str) -> tuple[int, int, int] | None:
+    if not system.live:
+        return None
+    done = system.run([path, "--version"], timeout=5)
+    return containerd_.parse_version(done.stdout)
+
+
+def _python(system: System) -> tuple[int, int] | None:
+    """The version of the interpreter that /usr/bin/python3 is, by its name; None for none."""
+    path = "/usr/bin/python3"
+    name = system.followed(path).rsplit("/", 1)[1]
+    if not system.is_executable(path):
+        return None
+    major, _, minor = name[len("python") :].partition(".")
+    if major.isdigit() and minor.isdigit():
+        return int(major), int(minor)
+    return sys.version_info[:2] if system.live else None
+
+
+def _unit_states(system: System) -> dict[str, UnitState]:
+    """One ``systemctl show`` for all units that matter; nothing below ``--root``."""
+    if not system.live:
+        return {}
+    program = system.which("systemctl")
+    if program is None:
+        raise StateError(
+            "systemd is not on this node",
+            expected="systemctl on the PATH",
+            remedy="use --root DIR to work on an image instead",
+        )
+    argv = [program, "show", "-p", "Id,ActiveState,LoadState,NeedDaemonReload", *_UNITS]
+    states: dict[str, UnitState] = {}
+    for block in checked(argv, system.run(argv, timeout=10)).decode().split("\n\n"):
+        values = dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line)
+        states[values.get("Id", "")] = UnitState(
+            values.get("ActiveState", ""), values.get("LoadState") == "loaded", values.get("NeedDaemonReload") == "yes"
+        )
+    return states

@@ -1,0 +1,68 @@
+"""What the node should hold: the vocabulary between ``wiring``, ``units``, ``plan`` and ``apply``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Union
+
+
+class Phase(IntEnum):
+    """The order of change. Wiring comes last: everything before it leaves a node that joins."""
+
+    GROUND = 0
+    """The agent, its boot-time unit: what a failed install leaves behind, for the next try."""
+    SOFTWARE = 1
+    CONFIGURATION = 2
+    WIRING = 3
+
+
+@dataclass(frozen=True)
+class File:
+    """A file of ours, or one that we merge into."""
+
+    name: str
+    path: str
+    data: bytes
+    phase: Phase
+    mode: int = 0o644
+
+
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link of ours."""
+
+    name: str
+    path: str
+    target: str
+    phase: Phase
+
+
+@dataclass(frozen=True)
+class Gone:
+    """A file that must not be there; rollback brings it back."""
+
+    name: str
+    path: str
+    phase: Phase
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """The snapshotter's program, to be fetched.
+
+    Attributes:
+        version: of the release.
+        arch: the release's own name for the architecture.
+        sha256: the archive's expected digest, None where only upstream can tell.
+    """
+
+    name: str
+    path: str
+    version: str
+    arch: str
+    sha256: str | None
+    phase: Phase = Phase.SOFTWARE
+
+
+Item = Union[File, Link, Gone, Daemon]

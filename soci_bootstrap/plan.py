@@ -1,0 +1,262 @@
+"""What the node should hold, and what differs: pure functions of settings, facts and record."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from soci_bootstrap import decompressor as carried_
+from soci_bootstrap import releases, snapshotter, tuning, units, wiring
+from soci_bootstrap.errors import DecompressorError, WiringError
+from soci_bootstrap.facts import SERVICE, SOCKET, Facts
+from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Phase
+from soci_bootstrap.record import Record
+from soci_bootstrap.settings import Settings
+from soci_bootstrap.system import Entry, System
+from soci_bootstrap.tuning import Decompressor
+
+DAEMON = "/usr/local/bin/soci-snapshotter-grpc"
+CONFIG = "/etc/soci-snapshotter-grpc/config.toml"
+GATE_CONFIG = "/etc/soci-snapshotter-grpc/soci-bootstrap.toml"
+DISCARD_FIXED_IN: tuple[int, int, int] | None = None
+"""The first SOCI release without issue 2035; a fix is merged upstream but in no release yet."""
+
+
+@dataclass(frozen=True)
+class Desired:
+    """The whole of what install wants of a node.
+
+    Attributes:
+        items: by phase.
+        wiring: how containerd and kubelet are pointed at SOCI.
+        decompressor: what config.toml names, to be self-tested before.
+        daemon: the program that the service runs, config the file that it reads.
+        version: of SOCI, as text; the AMI's own where that serves.
+        sha256: the archive's digest as far as it is known before fetching.
+    """
+
+    items: tuple[Item, ...]
+    wiring: wiring.Wiring
+    decompressor: Decompressor
+    daemon: str
+    config: str
+    version: str
+    sha256: str | None
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What stands at an item's path: the entry, and a file's digest."""
+
+    entry: Entry
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do, or found done.
+
+    Attributes:
+        name: what it is about.
+        path: the file, None for an action.
+        changed: whether there is anything to do.
+        item: what is wanted, None for an action.
+    """
+
+    name: str
+    path: str | None
+    changed: bool
+    item: Item | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every step in order; converged where none is pending."""
+
+    steps: tuple[Step, ...]
+    desired: Desired
+
+    @property
+    def pending(self) -> tuple[Step, ...]:
+        """The steps that have something to do."""
+        return tuple(step for step in self.steps if step.changed)
+
+    def changes(self, *names: str) -> bool:
+        """Whether any step of those names is pending."""
+        return any(step.changed and step.name in names for step in self.steps)
+
+
+def desire(
+    settings: Settings,
+    facts: Facts,
+    agent: bytes,
+    record: Record | None = None,
+    excluded: frozenset[str] = frozenset(),
+) -> Desired:
+    """What the node should hold.
+
+    Args:
+        settings: the user's.
+        facts: the node's.
+        agent: the zipapp's own bytes.
+        record: of the last run; a node that was wired once may be wired again.
+        excluded: decompressors that failed their self-test or lost the comparison here.
+
+    Raises:
+        WiringError: the node can't be wired, or images pre-pulled on overlayfs would be stranded.
+        DecompressorError: the one asked for is not here.
+    """
+    chosen = wiring.choose(settings.wiring, facts, settings.snapshotter_root)
+    _refuse_stranding(settings, facts, record)
+    daemon, version, sha256 = _daemon(settings, facts)
+    config = GATE_CONFIG if facts.node_config.gate else CONFIG
+    inflater, files = _decompressor(settings.decompressor, facts, excluded)
+    pull = tuning.tune(
+        facts.machine,
+        inflater,
+        discard_unpacked_layers=facts.store.may_discard or _discard_is_safe(version),
+        overrides=settings.parallel_pull,
+    )
+    items: list[Item] = list(units.ground(agent))
+    if daemon == DAEMON:
+        items.append(Daemon("binary", DAEMON, version, facts.arch, sha256))
+    items += files
+    items.append(File("config", config, snapshotter.render(pull), Phase.CONFIGURATION))
+    items += units.snapshotter(facts, daemon, config, chosen.address, chosen.root)
+    items += chosen.items
+    return Desired(tuple(items), chosen, inflater, daemon, config, version, sha256)
+
+
+def compare(
+    desired: Desired, observed: Mapping[str, Observed], facts: Facts, record: Record | None
+) -> Plan:
+    """The steps from what is there to what is wanted; actions follow from what they depend on."""
+    steps = [
+        Step(item.name, item.path, _differs(item, observed[item.path], record), item)
+        for item in desired.items
+    ]
+    if facts.live:
+        steps += _actions(steps, facts, record)
+    return Plan(tuple(steps), desired)
+
+
+def observe(system: System, items: tuple[Item, ...]) -> dict[str, Observed]:
+    """What stands at the items' paths now."""
+    return {item.path: _observe_one(system, item) for item in items}
+
+
+def _observe_one(system: System, item: Item) -> Observed:
+    entry = system.entry(item.path)
+    if entry.kind != "file" or not isinstance(item, File):
+        return Observed(entry)
+    # Another size needs no digest to be different.
+    same_size = entry.size == len(item.data)
+    return Observed(entry, system.sha256(item.path) if same_size else "")
+
+
+def _differs(item: Item, found: Observed, record: Record | None) -> bool:
+    entry = found.entry
+    if isinstance(item, Gone):
+        return entry.kind != "absent"
+    if isinstance(item, Link):
+        return (entry.kind, entry.target) != ("link", item.target)
+    if isinstance(item, File):
+        wanted = hashlib.sha256(item.data).hexdigest()
+        return (entry.kind, entry.mode, entry.uid, found.sha256) != ("file", item.mode, _root_uid(entry), wanted)
+    binary = record.binary if record else None
+    return (
+        binary is None
+        or (binary.version, binary.arch) != (item.version, item.arch)
+        or (item.sha256 is not None and binary.archive_sha256 != item.sha256)
+        or entry.mode != 0o755
+        or not binary.is_at(entry)
+    )
+
+
+def _root_uid(entry: Entry) -> int:
+    """Files are root's; without root (a scratch tree of one's own) they are whose they are."""
+    import os
+
+    return 0 if os.geteuid() == 0 else entry.uid
+
+
+def _actions(steps: list[Step], facts: Facts, record: Record | None) -> list[Step]:
+    """What a running systemd has to be told."""
+    units_changed = any(s.changed and s.path and s.path.startswith(units.ETC) for s in steps)
+    stale = any(state.needs_reload for state in facts.units.values())
+    software = any(s.changed for s in steps if s.item and s.item.phase in (Phase.SOFTWARE, Phase.CONFIGURATION))
+    wired = any(s.changed for s in steps if s.item and s.item.phase is Phase.WIRING)
+    failed = record is None or record.outcome in {"", "degraded", "baked"}
+    running = _active(facts, SERVICE)
+    return [
+        Step("daemon-reload", None, units_changed or stale),
+        Step("self-test", None, software or failed),
+        Step("preflight", None, software or wired or failed),
+        Step("socket-started", None, not _active(facts, SOCKET)),
+        Step("service-restarted", None, running and software),
+    ]
+
+
+def _active(facts: Facts, unit: str) -> bool:
+    state = facts.units.get(unit)
+    return state is not None and state.active in {"active", "activating", "reloading"}
+
+
+def _refuse_stranding(settings: Settings, facts: Facts, record: Record | None) -> None:
+    """Images pre-pulled into a custom AMI lie in overlayfs, where SOCI would not find them."""
+    was_wired = record is not None and bool(record.wiring)
+    containerd = facts.units.get("containerd.service")
+    running = containerd is not None and containerd.active == "active"
+    if settings.force or was_wired or running or not facts.store.overlayfs_snapshots:
+        return
+    raise WiringError(
+        "this image has container images pre-pulled on overlayfs, which SOCI would pull again",
+        found=f"{facts.store.overlayfs_snapshots} snapshots beyond the pause image's",
+        expected="none but the pause image's",
+        remedy="build the image without them, or use --force to switch anyway",
+    )
+
+
+def _daemon(settings: Settings, facts: Facts) -> tuple[str, str, str | None]:
+    """The program, its version and its archive's digest; the AMI's own where it is new enough."""
+    asked = settings.soci_version
+    own = facts.ami.version
+    specific = settings.tarball or settings.sha256
+    if own is not None and not specific and own >= (releases.parse_version(asked) if asked else releases.MINIMUM):
+        return facts.ami.binary, ".".join(map(str, own)), None
+    version = asked or releases.NEWEST
+    return DAEMON, version, settings.sha256 or releases.pinned_digest(version, facts.arch)
+
+
+def _discard_is_safe(version: str) -> bool:
+    return DISCARD_FIXED_IN is not None and releases.parse_version(version) >= DISCARD_FIXED_IN
+
+
+def _decompressor(
+    asked: str, facts: Facts, excluded: frozenset[str]
+) -> tuple[Decompressor, list[Item]]:
+    """The decompressor to name, and the files it needs: igzip, ours, unpigz, none."""
+    if asked.startswith("/"):
+        return Decompressor("path", asked), []
+    ours = carried_.carried(facts.arch, facts.python) if facts.python else None
+    available: dict[str, Decompressor] = {"none": Decompressor("none")}
+    if ours:
+        available["isal"] = Decompressor("isal", carried_.SCRIPT)
+    for name, args in (("igzip", ("-d", "-c")), ("unpigz", ("-d", "-c"))):
+        if name in facts.programs:
+            available[name] = Decompressor(name, facts.programs[name], args)
+    order = ("igzip", "isal", "unpigz", "none") if asked == "auto" else (asked,)
+    kind = next((name for name in order if name in available and name not in excluded), None)
+    if kind is None:
+        raise DecompressorError(
+            f"the decompressor {asked} can't be used on this node",
+            found="it failed its self-test" if asked in excluded else "it is not here",
+            expected=f"one of {', '.join(sorted(available))}",
+            remedy="use --decompressor auto",
+        )
+    files: list[Item] = []
+    if kind == "isal" and ours:
+        files = [File("decompressor", file.path, file.data, Phase.SOFTWARE, file.mode) for file in ours]
+    return available[kind], files
+

@@ -1,0 +1,94 @@
+"""Before anything is wired: start the daemon with its real configuration on a scratch root."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+
+from soci_bootstrap import probe
+from soci_bootstrap.deadline import Deadline
+from soci_bootstrap.errors import PreflightError
+
+SECONDS = 5.0
+# Nothing is executed from here; the daemon keeps its socket and an empty database in it.
+_SCRATCH = "/run/soci-bootstrap"
+
+
+def run(daemon: str, config: str, deadline: Deadline, environment: Mapping[str, str]) -> None:
+    """Show that this daemon runs on this node with this configuration.
+
+    Args:
+        daemon: its program.
+        config: its config.toml.
+        deadline: bounds the wait, which is 5 s at most.
+        environment: what it gets as its environment.
+
+    Raises:
+        PreflightError: it can't be executed, it ended, or it did not answer in time.
+    """
+    scratch = f"{_SCRATCH}/preflight-{os.getpid()}"
+    os.makedirs(scratch, mode=0o700)
+    address = f"{scratch}/soci.sock"
+    log = f"{scratch}/log"
+    try:
+        with open(log, "wb") as output:
+            argv = [daemon, "--address", address, "--config", config, "--root", f"{scratch}/root"]
+            process = _start(argv, output.fileno(), environment)
+            try:
+                ready = _wait(process, address, deadline.limit(SECONDS))
+            finally:
+                _stop(process)
+        if not ready:
+            raise _failure(daemon, config, process.returncode, log)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _start(argv: list[str], log: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(environment)
+        )
+    except OSError as error:
+        raise PreflightError(
+            f"{argv[0]} can't be started",
+            found=error.strerror or str(error),
+            expected="a program for this architecture, on a file system that allows execution",
+            remedy="check --arch, and `findmnt -T` for noexec",
+        ) from error
+
+
+def _wait(process: subprocess.Popen[bytes], address: str, seconds: float) -> bool:
+    import time
+
+    end = time.monotonic() + seconds
+    while process.poll() is None and (left := end - time.monotonic()) > 0:
+        if probe.answers(address, min(0.1, left)):
+            return True
+    return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        # SIGTERM: the one signal on which it keeps its snapshots and ends in order.
+        process.terminate()
+        try:
+            process.wait(2)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _failure(daemon: str, config: str, status: int | None, log: str) -> PreflightError:
+    with open(log, "rb") as file:
+        words = file.read()[-4096:].decode("utf-8", "replace").strip().splitlines()
+    last = words[-1][:300] if words else "no message"
+    ended = f"it ended with status {status}" if status not in (None, 0, -15) else "no answer within 5 s"
+    return PreflightError(
+        "the SOCI snapshotter does not run on this node",
+        found=f"{ended} ({last})",
+        expected="a gRPC server that answers",
+        remedy=f"run `{daemon} --config {config} --address /run/soci-test.sock --root /run/soci-test` to see why",
+    )

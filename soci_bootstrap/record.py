@@ -1,0 +1,178 @@
+"""What this tool did to the node, and what stood there before: the base of convergence and rollback.
+
+``before`` is written ahead: a path's earlier state is durable before the path is first changed,
+so a run killed at any instant can still be rolled back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from soci_bootstrap.errors import StateError
+from soci_bootstrap.system import Entry, System
+
+STATE = "/var/lib/soci-bootstrap"
+RECORD = f"{STATE}/record.json"
+BACKUPS = f"{STATE}/backups"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Before:
+    """What stood at a path before the first change.
+
+    Attributes:
+        entry: what it was.
+        backup: where its bytes are kept, empty where it had none.
+    """
+
+    entry: Entry
+    backup: str = ""
+
+
+@dataclass(frozen=True)
+class Managed:
+    """What we last put at a path: bytes by digest and mode, or a link's target."""
+
+    kind: str
+    mode: int = 0
+    sha256: str = ""
+    target: str = ""
+
+
+@dataclass(frozen=True)
+class Binary:
+    """The installed daemon and where it came from; size, mtime and inode tell whether it is still it."""
+
+    path: str
+    version: str
+    arch: str
+    archive_sha256: str
+    sha256: str
+    size: int
+    mtime_ns: int
+    inode: int
+
+    def is_at(self, entry: Entry) -> bool:
+        """Whether the file found is, by its identity, the one that was installed."""
+        return (entry.kind, entry.size, entry.mtime_ns, entry.inode) == (
+            "file",
+            self.size,
+            self.mtime_ns,
+            self.inode,
+        )
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything kept between runs.
+
+    Attributes:
+        outcome: of the last run: ``installed``, ``staged``, ``degraded``, ``baked``.
+        reason: why it is degraded, else empty.
+        agent: the version that wrote this.
+        boot_id: the boot in which it was written; empty in an image.
+        settings: the lasting options of that run.
+        binary: the daemon that we fetched, None where the node brought its own.
+        managed: what we put where, by path.
+        before: what stood there first, by path.
+        directories: directories that we made, outermost first.
+        units_active: which of the units were active before us, by name.
+        wiring: what the hooks need to know, see ``wiring.Wiring.to_json``.
+        node_config: the user's NodeConfig as it was before nodeadm merged ours into the cache.
+    """
+
+    outcome: str = ""
+    reason: str = ""
+    agent: str = ""
+    boot_id: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    binary: Binary | None = None
+    managed: Mapping[str, Managed] = field(default_factory=dict)
+    before: Mapping[str, Before] = field(default_factory=dict)
+    directories: tuple[str, ...] = ()
+    units_active: Mapping[str, bool] = field(default_factory=dict)
+    wiring: Mapping[str, Any] = field(default_factory=dict)
+    node_config: Mapping[str, Any] = field(default_factory=dict)
+
+
+def load(system: System) -> Record | None:
+    """The node's record, None where there is none.
+
+    Raises:
+        StateError: it can't be read as one, or a newer version wrote it.
+    """
+    data = system.read(RECORD)
+    if data is None:
+        return None
+    try:
+        document = json.loads(data)
+        if document["schema"] != SCHEMA:
+            raise _unreadable(f"schema {document['schema']}", f"schema {SCHEMA}")
+        return _from_json(document)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise _unreadable(f"{type(error).__name__}: {error}", "the JSON that install wrote") from error
+
+
+def save(system: System, record: Record) -> None:
+    """Write the record, durable when this returns; nothing to write where it says the same already."""
+    data = (json.dumps({"schema": SCHEMA, **asdict(record)}, indent=1, sort_keys=True) + "\n").encode()
+    if system.read(RECORD) != data:
+        system.mkdir(STATE, 0o700)
+        system.write(RECORD, data, 0o600)
+
+
+def backup_name(path: str) -> str:
+    """Where a path's earlier bytes are kept: one flat directory, no name that any reader takes."""
+    return f"{BACKUPS}/{path.strip('/').replace('%', '%25').replace('/', '%2F')}.before"
+
+
+def remember(system: System, record: Record, path: str) -> Record:
+    """The record with ``path``'s present state as its earlier one, its bytes backed up.
+
+    Nothing changes where the record knows an earlier state already: the first one counts.
+    """
+    if path in record.before:
+        return record
+    entry = system.entry(path)
+    backup = ""
+    if entry.kind == "file":
+        backup = backup_name(path)
+        system.mkdir(STATE, 0o700)
+        system.mkdir(BACKUPS, 0o700)
+        system.copy(path, backup, 0o600)
+    elif entry.kind in {"dir", "other"}:
+        raise StateError(
+            f"{path} is in the way",
+            found="a directory" if entry.kind == "dir" else "neither a file nor a link",
+            expected="a file, a link or nothing",
+            remedy="move it away; nothing of it was changed",
+        )
+    return replace(record, before={**record.before, path: Before(entry, backup)})
+
+
+def _from_json(document: dict[str, Any]) -> Record:
+    binary = document["binary"]
+    before = {
+        path: Before(Entry(**entry["entry"]), entry["backup"]) for path, entry in document["before"].items()
+    }
+    known = {key: document[key] for key in Record.__dataclass_fields__ if key in document}
+    known.update(
+        binary=Binary(**binary) if binary else None,
+        managed={path: Managed(**entry) for path, entry in document["managed"].items()},
+        before=before,
+        directories=tuple(document["directories"]),
+    )
+    return Record(**known)
+
+
+def _unreadable(found: str, expected: str) -> StateError:
+    return StateError(
+        f"{RECORD} can't be used",
+        found=found,
+        expected=expected,
+        remedy="use the version of soci-bootstrap that wrote it, or move it away and install anew",
+    )

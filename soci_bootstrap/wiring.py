@@ -1,0 +1,180 @@
+"""Point containerd and kubelet at SOCI, in the way that this node's AMI reads, and back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from soci_bootstrap import containerd, kubelet, toml
+from soci_bootstrap.errors import WiringError
+from soci_bootstrap.facts import Facts
+from soci_bootstrap.items import File, Gone, Item, Phase
+from soci_bootstrap.nodeconfig import DROPIN, DROPIN_DIRECTORY, GATE
+from soci_bootstrap.units import DEFAULT_ADDRESS, NODEADM_DROPIN
+
+ROOT_NAME = "io.containerd.snapshotter.v1.soci"
+CONTAINERD_ENDPOINT = f"unix://{containerd.SOCKET}"
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """How this node is wired.
+
+    Attributes:
+        mode: ``nodeadm``, ``direct`` or ``none``.
+        dialect: containerd's configuration schema, ``v2`` or ``v3``.
+        address: SOCI's socket.
+        root: SOCI's ``--root``, and containerd's exports.root for it.
+        static: the user's NodeConfig wires SOCI already.
+        items: what makes it so.
+        fallback: the drop-in that undoes what only nodeadm could undo, None for none.
+        warnings: what the user should know, a sentence each.
+    """
+
+    mode: str
+    dialect: str
+    address: str
+    root: str
+    static: bool
+    items: tuple[Item, ...]
+    fallback: bytes | None
+    warnings: tuple[str, ...] = ()
+
+
+def choose(asked: str, facts: Facts, snapshotter_root: str | None) -> Wiring:
+    """The wiring for this node.
+
+    Args:
+        asked: ``--wiring``.
+        facts: the node.
+        snapshotter_root: ``--snapshotter-root``, which wins.
+
+    Raises:
+        WiringError: none fits, or a file can't be merged into without losing what it says.
+        StateError: a file can't be parsed.
+    """
+    config = facts.node_config
+    static = config.static
+    mode = _mode(asked, facts)
+    address = (static.address if static else "") or facts.ami.address or DEFAULT_ADDRESS
+    root = snapshotter_root or (static.root if static else "") or f"{facts.containerd.root}/{ROOT_NAME}"
+    dialect = _dialect(facts)
+    items: tuple[Item, ...] = ()
+    fallback = None
+    if mode == "nodeadm":
+        items = _nodeadm_items(facts, dialect, address, root)
+        fallback = _fallback(facts, dialect, address, root)
+    elif mode == "direct":
+        items = _direct_items(facts, dialect, address, root)
+    if config.gate:
+        # With its Requires= a SOCI that fails would keep containerd down.
+        items = (*items, Gone("gate-drop-in", NODEADM_DROPIN, Phase.WIRING))
+    return Wiring(mode, dialect, address, root, static is not None, items, fallback, _warnings(facts, mode))
+
+
+def _mode(asked: str, facts: Facts) -> str:
+    if asked == "nodeadm" and not facts.nodeadm_dropins:
+        raise WiringError(
+            "nodeadm on this node does not read drop-ins",
+            found=f"no {DROPIN_DIRECTORY} in nodeadm-run.service's ExecStart",
+            expected="an EKS AMI of 2025-10-20 or newer",
+            remedy="use --wiring auto or direct",
+        )
+    if asked != "auto":
+        return asked
+    if facts.nodeadm_dropins:
+        return "nodeadm"
+    if facts.containerd.present or not facts.live:
+        return "direct"
+    raise WiringError(
+        "there is no containerd on this node",
+        expected="containerd's program, unit or configuration",
+        remedy="install containerd first, or use --wiring none",
+    )
+
+
+def _dialect(facts: Facts) -> str:
+    """The dialect that the user's configuration speaks; nodeadm's own text test decides."""
+    version = facts.containerd.version
+    if version is None or version[0] < 2:
+        return "v2"
+    return "v2" if facts.node_config.containerd and not facts.node_config.v3 else "v3"
+
+
+def _nodeadm_items(facts: Facts, dialect: str, address: str, root: str) -> tuple[Item, ...]:
+    config = facts.node_config
+    endpoint = f"unix://{address}"
+    tables: dict[str, Any] = {} if config.static else containerd.keys(dialect, address, root)
+    kubelet_endpoint = "" if config.static and config.image_endpoint == endpoint else endpoint
+    data = _dropin(tables, kubelet_endpoint, config.gate)
+    return (File("wiring", DROPIN, data, Phase.WIRING),) if data else ()
+
+
+def _fallback(facts: Facts, dialect: str, address: str, root: str) -> bytes | None:
+    """The drop-in of a node that failed open.
+
+    SOCI stays known to containerd, which otherwise could not delete what lies there. What the
+    user's own NodeConfig wires is overridden; what only we wired is simply not there.
+    """
+    tables = containerd.proxy_plugin(address, root)
+    endpoint = ""
+    if facts.node_config.static:
+        tables = {}
+        containerd.merge(tables, containerd.keys(dialect, address, root), DROPIN)
+        _overlayfs(tables)
+        endpoint = CONTAINERD_ENDPOINT
+    return _dropin(tables, endpoint, facts.node_config.gate)
+
+
+def _overlayfs(tables: dict[str, Any]) -> None:
+    del tables["proxy_plugins"]
+    plugins = tables["plugins"]
+    image = plugins.get("io.containerd.cri.v1.images") or plugins["io.containerd.grpc.v1.cri"]["containerd"]
+    image["snapshotter"] = "overlayfs"
+
+
+def _dropin(tables: dict[str, Any], endpoint: str, gate: bool) -> bytes | None:
+    spec: dict[str, Any] = {}
+    if tables:
+        spec["containerd"] = {"config": toml.dumps(tables).decode()}
+    if endpoint:
+        spec["kubelet"] = {"config": {kubelet.ENDPOINT: endpoint}}
+    if gate:
+        # The gate would write its own wiring over ours: one owner a file.
+        spec["featureGates"] = {GATE: False}
+    if not spec:
+        return None
+    document = {"apiVersion": "node.eks.aws/v1alpha1", "kind": "NodeConfig", "spec": spec}
+    return (json.dumps(document, indent=2) + "\n").encode()
+
+
+def _direct_items(facts: Facts, dialect: str, address: str, root: str) -> tuple[Item, ...]:
+    found = facts.containerd
+    merged = containerd.wired(found.config, dialect, address, root, found.config_path)
+    items: list[Item] = [File("wiring", found.config_path, merged, Phase.WIRING, found.config_mode)]
+    if facts.kubelet.present:
+        items.append(_kubelet_item(facts.kubelet, f"unix://{address}"))
+    return tuple(items)
+
+
+def _kubelet_item(found: kubelet.Kubelet, endpoint: str) -> File:
+    if found.config_dir:
+        path = f"{found.config_dir}/{kubelet.DROPIN_NAME}"
+        return File("kubelet-wiring", path, kubelet.dropin(endpoint), Phase.WIRING)
+    data = kubelet.wired(found.config or b"{}", endpoint, found.config_path)
+    return File("kubelet-wiring", found.config_path, data, Phase.WIRING, found.config_mode)
+
+
+def _warnings(facts: Facts, mode: str) -> tuple[str, ...]:
+    warnings = [
+        f"{path} sorts after ours and names a snapshotter or an image endpoint: it wins over our wiring"
+        for path in facts.node_config.later
+        if mode == "nodeadm"
+    ]
+    version = facts.containerd.version
+    if version is not None and version < (1, 7, 16):
+        warnings.append(
+            f"containerd {'.'.join(map(str, version))} does not count SOCI's disk use (1.7.16 and newer do)"
+        )
+    return tuple(warnings)
