@@ -8,11 +8,11 @@ defaults: ``config/*.go`` of awslabs/soci-snapshotter, v0.11.0 to v0.15.0.
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from soci_bootstrap.errors import StateError
+from soci_bootstrap.nearest import hint_or_all
 
 if TYPE_CHECKING:
     from soci_bootstrap.tuning import ParallelPull
@@ -100,15 +100,7 @@ def validate_key(key: str, value: object) -> object:
         return _path(value)
     if key == GZIP_ARGS_KEY:
         return _arguments(value)
-    raise ValueError(f"no parallel-pull key{nearest(key, SETTABLE)}")
-
-
-def nearest(name: str, known: Sequence[str]) -> str:
-    """``; did you mean X?`` for a near miss among ``known``, or the list of them."""
-    from difflib import get_close_matches
-
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"; did you mean {close[0]}?" if close else f"; known: {', '.join(known)}"
+    raise ValueError(f"no parallel-pull key{hint_or_all(key, SETTABLE)}")
 
 
 def limit_problems(values: Mapping[str, object]) -> list[str]:
@@ -131,12 +123,12 @@ def render(pull: ParallelPull, containerd_address: str = CONTAINERD_SOCKET) -> b
     Raises:
         StateError: the text does not read back as what was meant, or breaks our rules.
     """
-    import tomli_w
+    from soci_bootstrap import toml
 
     document = _document(pull, containerd_address)
-    text = HEADER + tomli_w.dumps(document)
+    text = HEADER.encode() + toml.dumps(document)
     problems = validate(document)
-    if parse(text) != document:
+    if toml.loads(text, "SOCI's config.toml") != document:
         problems.append("the text does not read back as the settings it was written from")
     if problems:
         raise StateError(
@@ -145,16 +137,7 @@ def render(pull: ParallelPull, containerd_address: str = CONTAINERD_SOCKET) -> b
             expected="settings that SOCI accepts",
             remedy="change the value with --set",
         )
-    return text.encode()
-
-
-def parse(text: str) -> dict[str, object]:
-    """A TOML document. Raises ``ValueError`` (of the parser's own kind) where it is none."""
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-    return tomllib.loads(text)
+    return text
 
 
 def validate(document: Mapping[str, object]) -> list[str]:
@@ -194,7 +177,7 @@ def _pull_problems(pull: Mapping[str, object]) -> list[str]:
         if key == "decompress_streams":
             continue
         if key not in KEYS:
-            problems.append(f"{name}: no parallel-pull key{nearest(key, KEYS)}")
+            problems.append(f"{name}: no parallel-pull key{hint_or_all(key, KEYS)}")
         elif isinstance(value, str) is not (key == CHUNK_SIZE_KEY):
             problems.append(f"{name}: found {value!r}, expected a TOML value of the key's own type")
         else:
@@ -206,7 +189,7 @@ def _pull_problems(pull: Mapping[str, object]) -> list[str]:
             problems.append(f"{name}: found {table!r}, expected a table with path and args")
             continue
         problems += [
-            f"{name}.{key}: no such key{nearest(key, ('path', 'args'))}"
+            f"{name}.{key}: no such key{hint_or_all(key, ('path', 'args'))}"
             for key in table
             if key not in ("path", "args")
         ]

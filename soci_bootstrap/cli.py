@@ -1,0 +1,231 @@
+"""The program: one command, its stdout, stderr's last line and the contract's exit status."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from soci_bootstrap.console import Console
+from soci_bootstrap.errors import BootstrapError, RefusedError
+
+if TYPE_CHECKING:
+    from soci_bootstrap.commandline import CommandLine
+    from soci_bootstrap.settings import Settings
+
+DONE, FAILED, DEGRADED = 0, 1, 2
+
+
+class Result(Protocol):
+    """What every command module's ``run(settings, console)`` returns.
+
+    Attributes:
+        exit_status: the process's.
+        document: the object that ``--json`` prints. A ``reason`` in it is stderr's last line where
+            the exit status is not 0.
+        text: what stdout gets without ``--json``.
+    """
+
+    @property
+    def exit_status(self) -> int: ...  # noqa: D102
+    @property
+    def document(self) -> Mapping[str, object]: ...  # noqa: D102
+    @property
+    def text(self) -> str: ...  # noqa: D102
+
+
+def entry() -> None:
+    """The console script and the zipapp."""
+    import os
+
+    sys.exit(main(sys.argv[1:], os.environ))
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run one command.
+
+    Args:
+        argv: without the program's name.
+        environ: the environment.
+
+    Returns:
+        The exit status.
+    """
+    if argv and argv[0] == "hook":
+        # containerd's start waits for these: no settings, nothing third-party.
+        from soci_bootstrap import hooks
+
+        return hooks.main(argv[1:])
+    started = time.monotonic()
+    from soci_bootstrap import commandline
+
+    line = commandline.parse(argv)
+    told = _told(line)
+    if told is not None:
+        return _print(told, DONE)
+    console = Console()
+    settings: Settings | None = None
+    try:
+        _stop_cleanly()
+        settings = _load(argv, environ)
+        console = Console(settings.verbosity)
+        result = _run(settings, console)
+    except KeyboardInterrupt:
+        stopped = BootstrapError("interrupted before the end", remedy="run it again: it goes on from here")
+        return _failed(stopped, line, settings, environ, console, started)
+    except BootstrapError as error:
+        return _failed(error, line, settings, environ, console, started)
+    except Exception as error:  # noqa: BLE001 - whatever happens, a node must join and say why
+        _traceback(line)
+        bug = BootstrapError(
+            f"unexpected {type(error).__name__}: {error}",
+            remedy="run it again with -v and report this as a bug",
+        )
+        return _failed(bug, line, settings, environ, console, started)
+    return _finished(result, settings, console)
+
+
+def _told(line: CommandLine) -> str | None:
+    """What is printed without settings: help, version, completion, the manual."""
+    if line.help:
+        from soci_bootstrap import helptext
+
+        return helptext.command_help(line.command) if line.command else helptext.overview()
+    if line.version:
+        return f"soci-bootstrap {version()}\n"
+    if line.problems:
+        return None
+    if line.command == "completion":
+        from soci_bootstrap import completion
+
+        return completion.script(line.operand or "")
+    if line.command == "man":
+        from soci_bootstrap import manpage
+
+        return manpage.page(version())
+    return None
+
+
+def version() -> str:
+    """The package's version, and the commit where the build says it."""
+    from soci_bootstrap import __version__
+
+    try:
+        from soci_bootstrap._build import COMMIT  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        return __version__
+    return f"{__version__} ({COMMIT})"
+
+
+def _load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
+    from soci_bootstrap.settings import load
+
+    def read_file(path: str) -> bytes:
+        with open(path, "rb") as file:
+            return file.read()
+
+    return load(argv, environ, read_file)
+
+
+def _run(settings: Settings, console: Console) -> Result:
+    import importlib
+
+    module = "install" if settings.command == "bake" else settings.command
+    run = importlib.import_module(f"soci_bootstrap.{module}").run
+    result: Result = run(settings, console)
+    return result
+
+
+def _finished(result: Result, settings: Settings, console: Console) -> int:
+    status = _print(_json(result.document) if settings.json else result.text, result.exit_status)
+    reason = result.document.get("reason")
+    if status and reason:
+        console.error(str(reason))
+    return status
+
+
+def _failed(
+    error: BootstrapError,
+    line: CommandLine,
+    settings: Settings | None,
+    environ: Mapping[str, str],
+    console: Console,
+    started: float,
+) -> int:
+    status = exit_status(error, settings)
+    if settings.json if settings else line.json or _truthy(environ.get("SOCI_BOOTSTRAP_JSON", "")):
+        _print(_json(_failure(error, line.command, settings, status, time.monotonic() - started)), status)
+    console.error(str(error))
+    return status
+
+
+def exit_status(error: BootstrapError, settings: Settings | None) -> int:
+    """The contract's status for a failure: 2 only where a node fell back to overlayfs."""
+    if settings is None or isinstance(error, RefusedError):
+        return FAILED
+    fails_open = settings.command == "install" and settings.live and not settings.strict
+    return DEGRADED if fails_open else FAILED
+
+
+def _failure(
+    error: BootstrapError, command: str, settings: Settings | None, status: int, seconds: float
+) -> dict[str, object]:
+    """The JSON object of a command that did not get as far as a result."""
+    if command == "doctor":
+        return {"verdict": "broken", "reason": str(error), "checks": []}
+    document: dict[str, object] = {
+        "outcome": "degraded" if status == DEGRADED else "failed",
+        "reason": str(error),
+    }
+    if command in ("install", "bake", ""):
+        document.update(
+            steps=[],
+            soci_version=settings.soci_version if settings else None,
+            arch=settings.arch if settings else None,
+            sha256=settings.sha256 if settings else None,
+            wiring=None,
+            seconds=round(seconds, 3),
+        )
+    return document
+
+
+def _json(document: Mapping[str, object]) -> str:
+    import json
+
+    return json.dumps(document) + "\n"
+
+
+def _print(text: str, status: int) -> int:
+    """Write results; a reader that has gone away is no failure of ours."""
+    try:
+        sys.stdout.write(text if text.endswith("\n") or not text else f"{text}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        import os
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
+
+
+def _truthy(text: str) -> bool:
+    from soci_bootstrap.snapshotter import parse_bool
+
+    try:
+        return parse_bool(text)
+    except ValueError:
+        return False
+
+
+def _traceback(line: CommandLine) -> None:
+    if any(option.name == "verbose" for option, _ in line.given):
+        import traceback
+
+        traceback.print_exc()
+
+
+def _stop_cleanly() -> None:
+    """SIGTERM ends a run as Ctrl-C does."""
+    import signal
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)

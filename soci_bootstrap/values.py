@@ -1,0 +1,138 @@
+"""Option values: text from flags and environment, or a TOML value, to what ``Settings`` holds.
+
+Each takes one value and raises ``ValueError`` saying what was found and what was expected.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Sequence
+
+from soci_bootstrap.errors import UsageError
+from soci_bootstrap.nearest import hint
+from soci_bootstrap.snapshotter import parse_bool
+
+FILES = ("<files>",)
+DIRECTORIES = ("<directories>",)
+SET_KEYS = ("<set>",)
+"""Marks for completion: what stands there is not a fixed list."""
+
+_NUMBER = re.compile(r"^\s*\d{1,9}(\.\d{1,9})?\s*$", re.ASCII)
+_DIGEST = re.compile(r"^[0-9a-fA-F]{64}$")
+
+
+def text(value: object) -> str:
+    """Any text but none."""
+    if not isinstance(value, str) or not value.strip() or "\0" in value:
+        raise ValueError(f"found {value!r}, expected text")
+    return value
+
+
+def boolean(value: object) -> bool:
+    """True or false."""
+    if isinstance(value, bool):
+        return value
+    return parse_bool(text(value))
+
+
+def choice(known: Sequence[str]) -> Callable[[object], object]:
+    """One of ``known``."""
+
+    def parse(value: object) -> object:
+        if value in known:
+            return value
+        raise ValueError(f"found {value!r}, expected {_either(known)}{hint(str(value), known)}")
+
+    return parse
+
+
+def decompressor(known: Sequence[str]) -> Callable[[object], object]:
+    """One of ``known``, or the absolute path of a program."""
+
+    def parse(value: object) -> object:
+        if value in known or (isinstance(value, str) and value.startswith("/")):
+            return value
+        raise ValueError(
+            f"found {value!r}, expected {_either(known)} or an absolute path{hint(str(value), known)}"
+        )
+
+    return parse
+
+
+def directory(value: object) -> str:
+    """A directory that exists, made absolute: a mistyped root must not become a new tree."""
+    path = os.path.abspath(text(value))
+    if not os.path.isdir(path):
+        raise ValueError(f"found {value!r}, expected a directory that exists")
+    return path
+
+
+def node_path(value: object) -> str:
+    """An absolute, normal path that will lie on the node."""
+    path = text(value)
+    if not path.startswith("/") or os.path.normpath(path) != path.rstrip("/") or not path.isprintable():
+        raise ValueError(f"found {value!r}, expected an absolute path other than / and without ..")
+    return path.rstrip("/")
+
+
+def version(value: object) -> str:
+    """A release of SOCI that has parallel pull, without the leading v."""
+    from soci_bootstrap.releases import canonical
+
+    try:
+        return canonical(text(value).strip())
+    except UsageError as error:
+        raise ValueError("; ".join(error.problems)) from error
+
+
+def digest(value: object) -> str:
+    """A sha256 in lower-case hex."""
+    if not isinstance(value, str) or not _DIGEST.match(value.strip()):
+        raise ValueError(f"found {value!r}, expected 64 hex digits")
+    return value.strip().lower()
+
+
+def mirror(value: object) -> str:
+    """A base URL, s3:// prefix or directory."""
+    from soci_bootstrap.request import SCHEMES
+    from soci_bootstrap.urls import redact_url
+
+    base = text(value)
+    scheme, separator, rest = base.partition("://")
+    if separator and (scheme.lower() not in SCHEMES or not rest.strip("/")):
+        schemes = ", ".join(f"{known}://" for known in SCHEMES)
+        raise ValueError(f"found {redact_url(base)!r}, expected {schemes} and a place, or a directory")
+    return base
+
+
+def seconds(value: object) -> float:
+    """A length of time, more than none and less than a day."""
+    return _number(value, 86_400, "seconds")
+
+
+def gibibytes(value: object) -> float:
+    """An amount of memory in GiB."""
+    return _number(value, 1 << 20, "GiB")
+
+
+def count(value: object) -> int:
+    """How many of something there are, at least one."""
+    number = _number(value, 1 << 16, "a whole number", whole=True)
+    return int(number)
+
+
+def _number(value: object, most: int, unit: str, *, whole: bool = False) -> float:
+    number = math.nan
+    if (isinstance(value, (int, float)) and not isinstance(value, bool)) or (
+        isinstance(value, str) and _NUMBER.match(value)
+    ):
+        number = float(value)
+    if not 0 < number <= most or (whole and not number.is_integer()):
+        raise ValueError(f"found {value!r}, expected {unit} more than 0 and at most {most}")
+    return number
+
+
+def _either(known: Sequence[str]) -> str:
+    return f"{', '.join(known[:-1])} or {known[-1]}" if len(known) > 1 else known[0]
