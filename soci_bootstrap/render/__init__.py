@@ -9,14 +9,32 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from soci_bootstrap.errors import BootstrapError, StateError, UsageError
+from soci_bootstrap.errors import StateError, UsageError
 from soci_bootstrap.render.arguments import install_arguments
+from soci_bootstrap.render.imagebuilder import image_builder_component
+from soci_bootstrap.render.launch_template import launch_template
+from soci_bootstrap.render.nodeclass import ec2_node_class
 from soci_bootstrap.render.options import RenderOptions, problems
+from soci_bootstrap.render.packer import packer_template
 from soci_bootstrap.render.request import Request
+from soci_bootstrap.render.ssm import ssm_document
+from soci_bootstrap.render.terraform import terraform_module
+from soci_bootstrap.render.userdata import user_data
 
 if TYPE_CHECKING:
     from soci_bootstrap.console import Console
     from soci_bootstrap.settings import Settings
+
+
+_RENDERERS = {
+    "userdata": user_data,
+    "ec2nodeclass": ec2_node_class,
+    "launch-template": launch_template,
+    "terraform": terraform_module,
+    "ssm-document": ssm_document,
+    "image-builder": image_builder_component,
+    "packer": packer_template,
+}
 
 
 @dataclass(frozen=True)
@@ -56,12 +74,7 @@ def run(settings: Settings, console: Console) -> Result:
 
 def render(request: Request) -> str:
     """The document for ``request``; the same request gives the same bytes."""
-    kind = request.options.kind
-    if kind == "userdata":
-        from soci_bootstrap.render.userdata import user_data
-
-        return user_data(request)
-    raise UsageError([f"render: found {kind!r}, which is not a kind of document"])
+    return _RENDERERS[request.options.kind](request)
 
 
 def _request(settings: Settings) -> Request:
@@ -109,15 +122,22 @@ def _stub() -> str:
 
 
 def _own_digest() -> str:
+    """The running zipapp's, or in a checkout that of what scripts/build made of it."""
+    import os
+
     from soci_bootstrap import resources
 
-    try:
-        return hashlib.sha256(resources.agent_bytes()).hexdigest()
-    except (BootstrapError, OSError) as error:
+    built = os.path.join(os.path.dirname(os.path.dirname(resources.__file__)), "dist", "soci-bootstrap.pyz")
+    agent = resources.agent_bytes()
+    if agent is None and os.path.isfile(built):
+        with open(built, "rb") as file:
+            agent = file.read()
+    if agent is None:
         raise UsageError(
             ["the zipapp's digest is unknown: this is not a zipapp, and none was built here"],
             remedy="give --zipapp-sha256, or run scripts/build first",
-        ) from error
+        )
+    return hashlib.sha256(agent).hexdigest()
 
 
 __all__ = ["RenderOptions", "Request", "Result", "render", "run"]

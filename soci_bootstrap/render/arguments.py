@@ -2,49 +2,45 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+from soci_bootstrap.snapshotter import GZIP_ARGS_KEY
 
 if TYPE_CHECKING:
     from soci_bootstrap.settings import Settings
 
+# What changes a node's behaviour. Left out is what concerns this run alone, and the node that
+# `config` is asked about.
+_FLAGS = (
+    ("--soci-version", "soci_version"),
+    ("--mirror", "mirror"),
+    ("--tarball", "tarball"),
+    ("--sha256", "sha256"),
+    ("--wiring", "wiring"),
+    ("--snapshotter-root", "snapshotter_root"),
+    ("--decompressor", "decompressor"),
+    ("--deadline", "deadline"),
+)
+
 
 def install_arguments(settings: Settings) -> tuple[str, ...]:
-    """Arguments that give a node's agent what ``settings`` say and its own defaults don't.
-
-    Left out is what concerns this run alone: ``--root``, ``--arch``, ``--json``, ``-v``, ``-q`` and
-    the node that `config` is asked about.
-    """
+    """Arguments that give a node's agent what was set here; what was not stays its own to decide."""
     return tuple(_arguments(settings))
 
 
-def quoted(arguments: Sequence[str]) -> str:
-    """``arguments`` as words of a POSIX shell command line."""
-    return " ".join(shlex.quote(argument) for argument in arguments)
-
-
 def _arguments(settings: Settings) -> Iterator[str]:
-    from soci_bootstrap.settings import Settings as Defaults
-
-    defaults = Defaults(command=settings.command)
-    for flag, name in (
-        ("--soci-version", "soci_version"),
-        ("--mirror", "mirror"),
-        ("--tarball", "tarball"),
-        ("--sha256", "sha256"),
-        ("--wiring", "wiring"),
-        ("--snapshotter-root", "snapshotter_root"),
-        ("--decompressor", "decompressor"),
-        ("--deadline", "deadline"),
-    ):
-        value = getattr(settings, name)
-        if value is not None and value != getattr(defaults, name):
+    for flag, name in _FLAGS:
+        if name in settings.given:
             yield flag
-            yield _text(value)
-    for key in sorted(settings.parallel_pull):
+            yield _text(getattr(settings, name))
+    pull = dict(settings.parallel_pull)
+    if settings.decompressor_args is not None:
+        pull[GZIP_ARGS_KEY] = json.dumps(settings.decompressor_args)
+    for key in sorted(pull):
         yield "--set"
-        yield f"{key}={_text(settings.parallel_pull[key])}"
+        yield f"{key}={_text(pull[key])}"
     if settings.strict:
         yield "--strict"
     if settings.force:

@@ -43,7 +43,7 @@ class RenderOptions:
         static_node_config: ``v2`` or ``v3`` adds the published static recipe in that containerd dialect.
         instance_store_policy: ``RAID0`` or None; an EC2NodeClass only.
         name: what the rendered object is called.
-        cluster_name: for an EC2NodeClass's role and discovery tags.
+        cluster_name: for an EC2NodeClass's role and discovery tags, and the SSM command line's targets.
         ami_version: the AL2023 EKS AMI an EC2NodeClass asks for: ``latest`` or ``vYYYYMMDD``.
     """
 
@@ -94,7 +94,7 @@ def _options_of_other_kinds(options: RenderOptions) -> Iterator[str]:
         ("--node-config", options.node_config, USER_DATA_KINDS),
         ("--static-node-config", options.static_node_config, USER_DATA_KINDS),
         ("--instance-store-policy", options.instance_store_policy, ("ec2nodeclass",)),
-        ("--cluster-name", options.cluster_name, ("ec2nodeclass",)),
+        ("--cluster-name", options.cluster_name, ("ec2nodeclass", "ssm-document")),
         ("--ami-version", options.ami_version, ("ec2nodeclass",)),
         ("--name", options.name, tuple(kind for kind in KINDS if kind != "userdata")),
     ):

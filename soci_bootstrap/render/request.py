@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from soci_bootstrap.errors import UsageError
-from soci_bootstrap.render.arguments import quoted
 from soci_bootstrap.render.options import RenderOptions
 
 DEFAULT_NAME = "soci"
@@ -47,21 +47,44 @@ class Request:
         return self.options.name or DEFAULT_NAME
 
 
-def stub_script(request: Request, command: str, arguments: Sequence[str]) -> str:
-    """Shell text that runs the stub for ``command`` in a subshell and leaves its status in ``$?``.
+def set_arguments(command: str, arguments: Sequence[str]) -> str:
+    """Shell command that makes ``command`` and ``arguments`` the stub's ``"$@"``."""
+    return f"set -- {shlex.join([command, *arguments])}"
+
+
+def stub_call(request: Request, prologue: str) -> str:
+    """Shell text that runs ``prologue`` (whole lines; sets ``"$@"``) and the stub, its status in ``$?``.
 
     The subshell keeps the stub's `set` and `exit` to itself, and makes a document that was cut
     short a syntax error, of which the shell runs nothing.
     """
     body = request.stub.split("\n", 1)[1] if request.stub.startswith("#!") else request.stub
     return (
+        "(\n"
+        f"{prologue}"
         f"export SOCI_BOOTSTRAP_ZIPAPP_URL='{request.zipapp_url}'\n"
         f"export SOCI_BOOTSTRAP_ZIPAPP_SHA256='{request.zipapp_sha256}'\n"
-        f"set -- {quoted([command, *arguments])}\n"
-        "(\n"
         f"{body.strip()}\n"
         ")\n"
     )
+
+
+def bake_script(request: Request) -> str:
+    """Shell text that bakes SOCI into the image it runs in, and ends with the agent's status."""
+    return stub_call(request, f"{set_arguments('bake', request.arguments)}\n") + "exit $?\n"
+
+
+def check_script() -> str:
+    """Shell text that ends 0 where `doctor` says healthy, or pending: an image waits for its first boot."""
+    return f"""\
+report=$({AGENT} doctor --json)
+status=$?
+printf '%s\\n' "$report"
+case $report in
+  *'"verdict": "pending"'*) exit 0 ;;
+esac
+exit "$status"
+"""
 
 
 def static_recipe(dialect: str, snapshotter_root: str | None) -> str:
@@ -92,7 +115,8 @@ spec:
 """
 
 
-def refuse_braces(kind: str, text: str) -> None:
-    """Raise ``UsageError`` where ``text`` holds ``{{``, which the document's engine would act upon."""
+def without_braces(kind: str, text: str) -> str:
+    """``text``, or ``UsageError`` where it holds the ``{{`` that the document's engine would act upon."""
     if "{{" in text:
         raise UsageError([f"a {kind} document can't carry '{{{{', which its engine would replace"])
+    return text

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from soci_bootstrap.errors import UsageError
-from soci_bootstrap.render.request import Request, static_recipe, stub_script
+from soci_bootstrap.render.request import Request, set_arguments, static_recipe, stub_call
 
 #: EC2's limit on userData, bytes before base64.
 LIMIT = 16384
@@ -62,7 +62,7 @@ def shell_part(request: Request) -> str:
     return (
         "#!/bin/sh\n"
         "# Turns on the SOCI snapshotter's parallel pull; whatever fails here, the node joins on overlayfs.\n"
-        + stub_script(request, "install", request.arguments)
+        + stub_call(request, f"{set_arguments('install', request.arguments)}\n")
         + 'echo "soci-bootstrap: install ended with status $?"\n'
         "exit 0\n"
     )
