@@ -10,6 +10,8 @@ from soci_bootstrap.errors import ArchiveError
 OUTPUT = 512 * 1024
 """Bytes given out at once, whatever a member expands to."""
 
+_HEADER_LIMIT = 128 * 1024
+
 _REMEDY = "fetch it again from the release page; if it is your own mirror, run `soci-bootstrap mirror` on it"
 
 
@@ -67,7 +69,11 @@ class Gunzip:
             raise ArchiveError("the archive is empty", found="0 bytes", expected="a .tar.gz", remedy=_REMEDY)
 
     def _begin(self, data: bytes) -> bytes:
-        """Start a member at its magic; two bytes may come in two blocks."""
+        """Start a member once its whole header is there.
+
+        ISA-L loses its way where a header with more than one optional field, or with a checksum,
+        comes in two pieces (tried with python-isal 1.9.1).
+        """
         data = self._head + data
         self._head = b""
         if self._members:
@@ -82,7 +88,14 @@ class Gunzip:
                 expected="1f8b, a gzip header" if not self._members else "the end of the file",
                 remedy=_REMEDY,
             )
-        if len(data) < 2:
+        if not _header_complete(data):
+            if len(data) > _HEADER_LIMIT:
+                raise ArchiveError(
+                    "the archive is corrupt",
+                    found=f"a gzip header of more than {_HEADER_LIMIT} bytes",
+                    expected="a few dozen",
+                    remedy=_REMEDY,
+                )
             self._head = data
             return b""
         self._members += 1
@@ -124,6 +137,24 @@ class Gunzip:
                 expected="a whole one",
                 remedy=_REMEDY,
             ) from error
+
+
+def _header_complete(data: bytes) -> bool:
+    """Whether ``data`` holds all of the header that it starts with (RFC 1952 2.3)."""
+    if len(data) < 10:
+        return False
+    flags, end = data[3], 10
+    if flags & 4:  # FEXTRA
+        end += 2 + int.from_bytes(data[10:12], "little")
+    for flag in (8, 16):  # FNAME, FCOMMENT: up to a zero
+        if flags & flag:
+            zero = data.find(b"\0", end)
+            if zero < 0:
+                return False
+            end = zero + 1
+    if flags & 2:  # FHCRC
+        end += 2
+    return len(data) >= end
 
 
 def load_igzip(path: str | None) -> Any | None:
