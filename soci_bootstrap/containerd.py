@@ -103,7 +103,7 @@ def _root(config: bytes, config_path: str) -> str:
 
 
 def wired(config: bytes, dialect: str, address: str, root: str, name: str) -> bytes:
-    """containerd's configuration with SOCI as its snapshotter and every other value kept.
+    """Containerd's configuration with SOCI as its snapshotter and every other value kept.
 
     Args:
         config: the file as it stands, empty for none.

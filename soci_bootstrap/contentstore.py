@@ -46,7 +46,11 @@ def observe(system: System, containerd_root: str) -> ContentStore:
         return ContentStore()
     pause = _pause_members(system.read(PAUSE_TAR))
     foreign = next(
-        (name for name in blobs if name not in pause and not _is_json(system, f"{containerd_root}/{_BLOBS}/{name}")),
+        (
+            name
+            for name in blobs
+            if name not in pause and not _is_json(system, f"{containerd_root}/{_BLOBS}/{name}")
+        ),
         "",
     )
     # The pause image has one layer; where it is not cached, overlayfs holds nothing of it.

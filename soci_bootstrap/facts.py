@@ -224,6 +224,8 @@ def _unit_states(system: System) -> dict[str, UnitState]:
     for block in checked(argv, system.run(argv, timeout=10)).decode().split("\n\n"):
         values = dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line)
         states[values.get("Id", "")] = UnitState(
-            values.get("ActiveState", ""), values.get("LoadState") == "loaded", values.get("NeedDaemonReload") == "yes"
+            values.get("ActiveState", ""),
+            values.get("LoadState") == "loaded",
+            values.get("NeedDaemonReload") == "yes",
         )
     return states

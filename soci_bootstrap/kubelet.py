@@ -63,7 +63,7 @@ def observe(system: System, unit: UnitFile) -> Kubelet:
 
 
 def wired(config: bytes, endpoint: str, name: str) -> bytes:
-    """kubelet's configuration with the image endpoint set and every other value kept.
+    """Kubelet's configuration with the image endpoint set and every other value kept.
 
     Raises:
         WiringError: it is not a JSON object.

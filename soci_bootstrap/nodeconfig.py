@@ -122,7 +122,11 @@ def _table(parent: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _configures_containerd(text: str) -> bool:
-    return any(name in text for name in (*_V3_PLUGINS, _V2_PLUGIN)) or "containerd:" in text or '"containerd"' in text
+    return (
+        any(name in text for name in (*_V3_PLUGINS, _V2_PLUGIN))
+        or "containerd:" in text
+        or '"containerd"' in text
+    )
 
 
 def _gate_in(text: str, default: bool) -> bool:
@@ -146,6 +150,4 @@ def _static(text: str) -> StaticWiring | None:
     if "soci" not in (v2.get("snapshotter"), v3.get("snapshotter")):
         return None
     plugin = _table(_table(document, "proxy_plugins"), "soci")
-    return StaticWiring(
-        str(plugin.get("address") or ""), str(_table(plugin, "exports").get("root") or "")
-    )
+    return StaticWiring(str(plugin.get("address") or ""), str(_table(plugin, "exports").get("root") or ""))

@@ -15,6 +15,7 @@ from soci_bootstrap.record import Record
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.system import Entry, System
 from soci_bootstrap.tuning import Decompressor
+from soci_bootstrap.unitfiles import ETC
 
 DAEMON = "/usr/local/bin/soci-snapshotter-grpc"
 CONFIG = "/etc/soci-snapshotter-grpc/config.toml"
@@ -111,7 +112,7 @@ def desire(
     _refuse_stranding(settings, facts, record)
     daemon, version, sha256 = _daemon(settings, facts)
     config = GATE_CONFIG if facts.node_config.gate else CONFIG
-    inflater, files = _decompressor(settings.decompressor, facts, excluded)
+    inflater, files = _decompressor(settings, facts, excluded)
     pull = tuning.tune(
         facts.machine,
         inflater,
@@ -128,17 +129,21 @@ def desire(
     return Desired(tuple(items), chosen, inflater, daemon, config, version, sha256)
 
 
-def compare(
-    desired: Desired, observed: Mapping[str, Observed], facts: Facts, record: Record | None
-) -> Plan:
+def compare(desired: Desired, observed: Mapping[str, Observed], facts: Facts, record: Record | None) -> Plan:
     """The steps from what is there to what is wanted; actions follow from what they depend on."""
-    steps = [
-        Step(item.name, item.path, _differs(item, observed[item.path], record), item)
-        for item in desired.items
-    ]
+    steps = list(file_steps(desired.items, observed, record))
     if facts.live:
         steps += _actions(steps, facts, record)
     return Plan(tuple(steps), desired)
+
+
+def file_steps(
+    items: tuple[Item, ...], observed: Mapping[str, Observed], record: Record | None
+) -> tuple[Step, ...]:
+    """A step for each item: whether what stands at its path is it already."""
+    return tuple(
+        Step(item.name, item.path, _differs(item, observed[item.path], record), item) for item in items
+    )
 
 
 def observe(system: System, items: tuple[Item, ...]) -> dict[str, Observed]:
@@ -163,7 +168,12 @@ def _differs(item: Item, found: Observed, record: Record | None) -> bool:
         return (entry.kind, entry.target) != ("link", item.target)
     if isinstance(item, File):
         wanted = hashlib.sha256(item.data).hexdigest()
-        return (entry.kind, entry.mode, entry.uid, found.sha256) != ("file", item.mode, _root_uid(entry), wanted)
+        return (entry.kind, entry.mode, entry.uid, found.sha256) != (
+            "file",
+            item.mode,
+            _root_uid(entry),
+            wanted,
+        )
     binary = record.binary if record else None
     return (
         binary is None
@@ -183,10 +193,10 @@ def _root_uid(entry: Entry) -> int:
 
 def _actions(steps: list[Step], facts: Facts, record: Record | None) -> list[Step]:
     """What a running systemd has to be told."""
-    units_changed = any(s.changed and s.path and s.path.startswith(units.ETC) for s in steps)
+    units_changed = any(s.changed and s.path and s.path.startswith(ETC) for s in steps)
     stale = any(state.needs_reload for state in facts.units.values())
-    software = any(s.changed for s in steps if s.item and s.item.phase in (Phase.SOFTWARE, Phase.CONFIGURATION))
-    wired = any(s.changed for s in steps if s.item and s.item.phase is Phase.WIRING)
+    phases = {s.item.phase for s in steps if s.changed and s.item}
+    software, wired = bool(phases & {Phase.SOFTWARE, Phase.CONFIGURATION}), Phase.WIRING in phases
     failed = record is None or record.outcome in {"", "degraded", "baked"}
     running = _active(facts, SERVICE)
     return [
@@ -223,7 +233,8 @@ def _daemon(settings: Settings, facts: Facts) -> tuple[str, str, str | None]:
     asked = settings.soci_version
     own = facts.ami.version
     specific = settings.tarball or settings.sha256
-    if own is not None and not specific and own >= (releases.parse_version(asked) if asked else releases.MINIMUM):
+    enough = releases.parse_version(asked) if asked else releases.MINIMUM
+    if own is not None and not specific and own >= enough:
         return facts.ami.binary, ".".join(map(str, own)), None
     version = asked or releases.NEWEST
     return DAEMON, version, settings.sha256 or releases.pinned_digest(version, facts.arch)
@@ -234,11 +245,12 @@ def _discard_is_safe(version: str) -> bool:
 
 
 def _decompressor(
-    asked: str, facts: Facts, excluded: frozenset[str]
+    settings: Settings, facts: Facts, excluded: frozenset[str]
 ) -> tuple[Decompressor, list[Item]]:
     """The decompressor to name, and the files it needs: igzip, ours, unpigz, none."""
+    asked = settings.decompressor
     if asked.startswith("/"):
-        return Decompressor("path", asked), []
+        return Decompressor("path", asked, settings.decompressor_args or ()), []
     ours = carried_.carried(facts.arch, facts.python) if facts.python else None
     available: dict[str, Decompressor] = {"none": Decompressor("none")}
     if ours:
@@ -259,4 +271,3 @@ def _decompressor(
     if kind == "isal" and ours:
         files = [File("decompressor", file.path, file.data, Phase.SOFTWARE, file.mode) for file in ours]
     return available[kind], files
-

@@ -48,9 +48,7 @@ def run(daemon: str, config: str, deadline: Deadline, environment: Mapping[str, 
 
 def _start(argv: list[str], log: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(environment)
-        )
+        return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=dict(environment))
     except OSError as error:
         raise PreflightError(
             f"{argv[0]} can't be started",
@@ -90,5 +88,5 @@ def _failure(daemon: str, config: str, status: int | None, log: str) -> Prefligh
         "the SOCI snapshotter does not run on this node",
         found=f"{ended} ({last})",
         expected="a gRPC server that answers",
-        remedy=f"run `{daemon} --config {config} --address /run/soci-test.sock --root /run/soci-test` to see why",
+        remedy=f"run `{daemon} --config {config} --address /run/t.sock --root /run/t` to see why",
     )

@@ -248,6 +248,23 @@ class System:
             _discard(staged)
             raise _unwritable(path, error) from error
 
+    def hardlink(self, path: str, other: str) -> None:
+        """Give a file a second name in its own directory."""
+        self.before_change(f"link {other}")
+        try:
+            os.link(self.path(path), self.path(other), follow_symlinks=False)
+        except OSError as error:
+            raise _unwritable(other, error) from error
+
+    def rename(self, path: str, final: str) -> None:
+        """Rename within a directory, durable when this returns."""
+        self.before_change(f"rename {final}")
+        try:
+            os.rename(self.path(path), self.path(final))
+            _sync_directory(os.path.dirname(self.path(final)))
+        except OSError as error:
+            raise _unwritable(final, error) from error
+
     def link(self, path: str, target: str) -> None:
         """Put a symbolic link in place, replacing what stands there."""
         self.before_change(f"link {path}")

@@ -10,7 +10,10 @@ import re
 from collections.abc import Iterator
 
 _HEADER = re.compile(r"^\s*\[([^\[\]].*)\]\s*(#.*)?$")
-_KEY = re.compile(r"^(?P<key>\s*[A-Za-z0-9_.\"'\s-]+?)(?P<equals>\s*=\s*)(?P<value>\"[^\"\\]*\"|'[^']*')(?P<rest>\s*(#.*)?)$")
+_KEY = re.compile(
+    r"^(?P<key>\s*[A-Za-z0-9_.\"'\s-]+?)(?P<equals>\s*=\s*)"
+    r"(?P<value>\"[^\"\\]*\"|'[^']*')(?P<rest>\s*(#.*)?)$"
+)
 _PART = re.compile(r"\s*(?:\"([^\"]*)\"|'([^']*)'|([A-Za-z0-9_-]+))\s*(\.|$)")
 _MULTILINE = ('"""', "'''")
 
@@ -31,9 +34,7 @@ def replace(text: str, key: str, tables: tuple[tuple[str, ...], ...], old: str, 
     return "".join(lines)
 
 
-def _matches(
-    text: str, key: str, tables: tuple[tuple[str, ...], ...]
-) -> Iterator[tuple[int, re.Match[str]]]:
+def _matches(text: str, key: str, tables: tuple[tuple[str, ...], ...]) -> Iterator[tuple[int, re.Match[str]]]:
     table: tuple[str, ...] = ()
     closing = ""
     for number, line in enumerate(text.splitlines()):

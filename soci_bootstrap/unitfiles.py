@@ -8,7 +8,13 @@ from soci_bootstrap.system import System
 
 ETC = "/etc/systemd/system"
 # In systemd's own order of precedence, highest first.
-_SEARCHED = (ETC, "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+_SEARCHED = (
+    ETC,
+    "/run/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,15 @@ from soci_bootstrap.unitfiles import ETC
 
 AGENT = "/usr/local/sbin/soci-bootstrap"
 BOOT = "soci-bootstrap.service"
+RESTART_OWED = "/run/soci-bootstrap/restart-owed"
+"""There while containerd runs wired but was started without SOCI."""
 DEFAULT_ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
 CONTAINERD_DROPIN = f"{ETC}/containerd.service.d/{DROPIN_NAME}"
 NODEADM_DROPIN = f"{ETC}/containerd.service.d/10-soci-snapshotter.conf"
+_RESTART_ONCE = (
+    f"ExecStartPost=-/bin/sh -c 'rm {RESTART_OWED} 2>/dev/null"
+    " && exec systemctl --no-block try-restart containerd.service'"
+)
 _NOTE = "# Written by soci-bootstrap for this node; edits are overwritten.\n"
 
 
@@ -78,7 +84,8 @@ def _service_dropin(facts: Facts, daemon: str, config: str, root: str) -> bytes:
         f"ExecStart={daemon} --address fd:// --config {config} --root {root}",
         # SOCI downloads the layers itself: it needs the proxies that containerd was given.
         *facts.containerd.environment,
-        f"ExecStartPost=-/usr/bin/timeout --signal=KILL 5 {AGENT} hook recovered",
+        # A containerd that started while SOCI was down sees no images until it starts again, once.
+        _RESTART_ONCE,
     ]
     return (_NOTE + "\n".join([*lines, "", *service]) + "\n").encode()
 

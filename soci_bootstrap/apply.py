@@ -1,0 +1,159 @@
+"""Carry out a plan's files, and take them back where the rest of the run fails."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from soci_bootstrap.errors import BootstrapError, StateError
+from soci_bootstrap.fetch import Fetched
+from soci_bootstrap.items import Daemon, File, Gone, Item, Link
+from soci_bootstrap.plan import Step
+from soci_bootstrap.record import Binary, Managed, Record, remember, save
+from soci_bootstrap.system import Entry, System
+
+
+@dataclass(frozen=True)
+class _Earlier:
+    """A path as it was before this run; ``kept`` is a second link to a file's inode."""
+
+    path: str
+    entry: Entry
+    kept: str = ""
+
+
+class Applier:
+    """Applies steps and can undo all of its own.
+
+    Args:
+        system: the node.
+        record: what is known so far; grows as steps are applied.
+    """
+
+    def __init__(self, system: System, record: Record) -> None:
+        self.system = system
+        self.record = record
+        self._earlier: list[_Earlier] = []
+        self._made: list[str] = []
+
+    def prepare(self, items: Iterable[Item]) -> None:
+        """Make the earlier state of every path durable, before the first of them changes."""
+        record = self.record
+        missing = list(record.directories)
+        for item in items:
+            record = remember(self.system, record, item.path)
+            missing += [d for d in self._missing(os.path.dirname(item.path)) if d not in missing]
+            managed = _managed(item)
+            if managed is not None:
+                record = replace(record, managed={**record.managed, item.path: managed})
+        self.record = replace(record, directories=tuple(missing))
+        save(self.system, self.record)
+
+    def put(self, step: Step) -> None:
+        """Carry out one step of files; the daemon comes through ``adopt`` instead."""
+        item = step.item
+        if item is None or isinstance(item, Daemon):
+            raise StateError(f"{step.name} is not a file to put", remedy="report this")
+        self._keep(item.path)
+        if isinstance(item, File):
+            self.system.write(item.path, item.data, item.mode)
+        elif isinstance(item, Link):
+            self.system.link(item.path, item.target)
+        elif isinstance(item, Gone):
+            self.system.remove(item.path)
+
+    def adopt(self, item: Daemon, staged: str, fetched: Fetched) -> None:
+        """Give the verified daemon its name, and record what it is."""
+        self._keep(item.path)
+        self.system.adopt(staged, item.path)
+        entry = self.system.entry(item.path)
+        binary = Binary(
+            item.path,
+            item.version,
+            item.arch,
+            fetched.archive_sha256,
+            fetched.binary_sha256,
+            entry.size,
+            entry.mtime_ns,
+            entry.inode,
+        )
+        managed = Managed("file", 0o755, fetched.binary_sha256)
+        self.record = replace(self.record, binary=binary, managed={**self.record.managed, item.path: managed})
+        save(self.system, self.record)
+
+    def directory_of(self, path: str) -> None:
+        """Make the directory that a path needs."""
+        self._made += self.system.mkdir(os.path.dirname(path))
+
+    def undo(self, keep: frozenset[str] = frozenset()) -> list[str]:
+        """Put back what this run changed, last first.
+
+        Args:
+            keep: paths that stay as this run made them.
+
+        Returns:
+            What could not be put back, a sentence each: undoing goes as far as it can.
+        """
+        failures: list[str] = []
+        for earlier in reversed(self._earlier):
+            if earlier.path in keep:
+                self._forget(earlier)
+                continue
+            try:
+                self._restore(earlier)
+            except BootstrapError as error:
+                failures.append(str(error))
+        for directory in reversed(self._made):
+            self.system.rmdir(directory)
+        self._earlier, self._made = [], []
+        return failures
+
+    def settle(self) -> None:
+        """Let go of what ``undo`` would have needed."""
+        for earlier in self._earlier:
+            self._forget(earlier)
+        self._earlier, self._made = [], []
+
+    def _missing(self, directory: str) -> list[str]:
+        missing: list[str] = []
+        while directory != "/" and self.system.entry(self.system.followed(directory)).kind == "absent":
+            missing.insert(0, directory)
+            directory = os.path.dirname(directory)
+        return missing
+
+    def _keep(self, path: str) -> None:
+        self.directory_of(path)
+        entry = self.system.entry(path)
+        kept = ""
+        if entry.kind == "file":
+            kept = f"{self.system.staged_name(path)[:-4]}.kept.tmp"
+            self.system.remove(kept)
+            self.system.hardlink(path, kept)
+        self._earlier.append(_Earlier(path, entry, kept))
+
+    def _restore(self, earlier: _Earlier) -> None:
+        if earlier.kept:
+            self.system.rename(earlier.kept, earlier.path)
+            # Where the change never came about both are one inode, and rename leaves it two names.
+            self.system.remove(earlier.kept)
+        elif earlier.entry.kind == "link":
+            self.system.link(earlier.path, earlier.entry.target)
+        else:
+            self.system.remove(earlier.path)
+
+    def _forget(self, earlier: _Earlier) -> None:
+        if earlier.kept:
+            self.system.remove(earlier.kept)
+
+
+def _managed(item: Item) -> Managed | None:
+    import hashlib
+
+    if isinstance(item, File):
+        return Managed("file", item.mode, hashlib.sha256(item.data).hexdigest())
+    if isinstance(item, Link):
+        return Managed("link", target=item.target)
+    if isinstance(item, Gone):
+        return Managed("absent")
+    return None

@@ -1,0 +1,27 @@
+"""Which containers run on SOCI, told without containerd: by the overlay mounts of their roots."""
+
+from __future__ import annotations
+
+from soci_bootstrap.system import System
+
+_MOUNTINFO = "/proc/self/mountinfo"
+_TASKS = "/io.containerd.runtime.v2.task/"
+
+
+def on_snapshotter(system: System, root: str) -> bool:
+    """Whether any running container's root file system comes from below a snapshotter's root.
+
+    A marker would go stale with the containers; their mounts live and die with them, survive a
+    restart of containerd and are gone after a reboot. A pod that is up always has its sandbox's.
+    """
+    needle = f"upperdir={_escaped(root)}/"
+    read_only = f"lowerdir={_escaped(root)}/"
+    for line in (system.read(_MOUNTINFO) or b"").decode("utf-8", "replace").splitlines():
+        if " - overlay " in line and _TASKS in line and (needle in line or read_only in line):
+            return True
+    return False
+
+
+def _escaped(path: str) -> str:
+    """A path as mountinfo writes it."""
+    return path.replace("\\", "\\134").replace(" ", "\\040")

@@ -1,0 +1,340 @@
+"""One run towards what the node should hold: the part that install, bake and the boot-time unit share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+
+from soci_bootstrap import __version__, decompressor, facts, state, units
+from soci_bootstrap import plan as plan_
+from soci_bootstrap.apply import Applier
+from soci_bootstrap.console import Console
+from soci_bootstrap.deadline import Deadline
+from soci_bootstrap.errors import BootstrapError, DecompressorError, StateError
+from soci_bootstrap.items import Daemon, File, Gone, Item, Phase
+from soci_bootstrap.plan import Desired, Plan, Step
+from soci_bootstrap.record import Record, save
+from soci_bootstrap.settings import Settings, to_json
+from soci_bootstrap.system import System, checked
+from soci_bootstrap.unwire import DROPIN, Wired, unwire
+
+_KUBELET_DIR = "/etc/kubernetes/kubelet/config.json.d"
+_SYSTEMCTL_SECONDS = 30.0
+_SELF_TEST_AGAIN = 3
+"""igzip, ours, unpigz: each may fail once, then there is none left to try."""
+
+
+class Convergence:
+    """One run, from observing to recording.
+
+    Args:
+        system: the node or the image.
+        settings: the user's.
+        console: for progress.
+        deadline: bounds every wait.
+        agent: the zipapp's own bytes.
+        record: the last run's, None for the first.
+        boot: at a boot nothing is fetched, and the decompressor is tested again.
+    """
+
+    def __init__(
+        self,
+        system: System,
+        settings: Settings,
+        console: Console,
+        deadline: Deadline,
+        agent: bytes,
+        record: Record | None,
+        *,
+        boot: bool = False,
+    ) -> None:
+        self.system = system
+        self.settings = settings
+        self.console = console
+        self.deadline = deadline
+        self._agent = agent
+        self._first = record is None or not record.wiring
+        self._found = record
+        self._boot = boot
+        self._started: list[str] = []
+        self._ground = Applier(system, record or Record())
+        self._rest = self._ground
+        self._facts: facts.Facts | None = None
+        self._plan: Plan | None = None
+        self._excluded: frozenset[str] = frozenset()
+        self.steps: tuple[Step, ...] = ()
+        self.arch = facts.architecture(settings.arch)
+        self.sha256: str | None = None
+
+    @property
+    def version(self) -> str | None:
+        """SOCI's version, as far as it is known."""
+        return self._plan.desired.version if self._plan else self.settings.soci_version
+
+    @property
+    def mode(self) -> str | None:
+        """The wiring chosen, None before that."""
+        return self._plan.desired.wiring.mode if self._plan else None
+
+    # -- the stages ---------------------------------------------------------------------------
+
+    def install(self) -> tuple[str, str | None]:
+        """All of it; the outcome and, where it did not take effect yet, why."""
+        if self.system.live:
+            self.lay_ground()
+        plan = self.make_plan()
+        self.steps = (*self.steps, *plan.steps)
+        if not any(step.changed for step in self.steps) and self._settled() and not self._boot:
+            self.sha256 = self._archive_digest()
+            return "unchanged", None
+        self.carry_out(plan)
+        self.finish("installed")
+        return ("installed" if self._first else "changed"), None
+
+    def lay_ground(self) -> None:
+        """The agent, its boot-time unit and the record: they stay, whatever happens next."""
+        items = units.ground(self._agent)
+        steps = self._steps(items)
+        self.steps = steps
+        if any(step.changed for step in steps):
+            self._ground.prepare(step.item for step in steps if step.changed and step.item)
+            for step in steps:
+                if step.changed:
+                    self._ground.put(step)
+            self._ground.settle()
+        self._rest = Applier(self.system, self._ground.record)
+
+    def make_plan(self) -> Plan:
+        """Observe the node and decide; the ground's own items are left out once they are laid."""
+        if self._facts is None:
+            self._facts = facts.observe(
+                self.system,
+                self._found,
+                arch=self.settings.arch,
+                vcpus=self.settings.vcpus,
+                memory_gib=self.settings.memory_gib,
+            )
+        desired = plan_.desire(self.settings, self._facts, self._agent, self._found, self._excluded)
+        if self.system.live:
+            desired = replace(desired, items=tuple(i for i in desired.items if i.phase is not Phase.GROUND))
+        observed = plan_.observe(self.system, desired.items)
+        self._plan = plan_.compare(desired, observed, self._facts, self._found)
+        return self._plan
+
+    def carry_out(self, plan: Plan) -> None:
+        """Apply a plan: software, configuration, the proof that it runs here, wiring."""
+        for warning in plan.desired.wiring.warnings:
+            self.console.warn(warning)
+        self._rest.prepare(step.item for step in plan.pending if step.item)
+        self._apply_phase(plan, Phase.GROUND)
+        self._apply_phase(plan, Phase.SOFTWARE)
+        plan = self._tested(plan)
+        self._apply_phase(plan, Phase.CONFIGURATION)
+        if self.system.live:
+            if plan.changes("daemon-reload"):
+                self._systemctl("daemon-reload")
+            if plan.changes("preflight") and (not self._boot or self._retrying()):
+                self._preflight(plan.desired)
+            self._start_units(plan)
+        self._apply_phase(plan, Phase.WIRING)
+
+    def finish(self, outcome: str) -> None:
+        """Record what was done; after this nothing is taken back."""
+        plan, found = self._plan, self._facts
+        if plan is None or found is None:
+            raise StateError("a run is recorded before it was planned", remedy="report this")
+        record = replace(
+            self._rest.record,
+            outcome=outcome,
+            reason="",
+            agent=__version__,
+            boot_id=found.boot_id,
+            settings=to_json(self.settings),
+            wiring=_wired(plan.desired, found).to_json(),
+            node_config=facts.node_config_json(found.node_config) if found.boot_id else {},
+        )
+        save(self.system, record)
+        self._rest.settle()
+        self.sha256 = self._archive_digest()
+        if self.system.live:
+            state.recovered(self.system)
+
+    # -- taking back --------------------------------------------------------------------------
+
+    def undo(self, *, everything: bool) -> list[str]:
+        """Take back this run's changes; the ground too where ``everything`` is asked."""
+        failures: list[str] = []
+        for unit in self._started:
+            failures += self._systemctl_quietly("stop", unit)
+        failures += self._rest.undo()
+        if self.system.live and self._plan is not None and self._plan.changes("daemon-reload"):
+            failures += self._systemctl_quietly("daemon-reload")
+        if everything and not self.system.live and self._found is None:
+            self._remove_record()
+        return failures
+
+    def fall_back(self, reason: str) -> list[str]:
+        """On a node: record that it failed open; where others wire SOCI for it, override them."""
+        failures: list[str] = []
+        found, plan = self._facts, self._plan
+        record = replace(self._found or self._ground.record, outcome="degraded", reason=reason)
+        try:
+            if found and plan and (found.node_config.static or found.node_config.gate):
+                record = self._override(plan.desired, found, record)
+            save(self.system, record)
+            state.degraded(self.system, reason)
+        except BootstrapError as error:
+            failures.append(str(error))
+        return failures
+
+    def _override(self, desired: Desired, found: facts.Facts, record: Record) -> Record:
+        """The user's own NodeConfig wires SOCI, which does not run here: nodeadm is told otherwise."""
+        wired = _wired(desired, found)
+        applier = Applier(self.system, record)
+        items: list[Item] = [item for item in desired.wiring.items if isinstance(item, Gone)]
+        if wired.mode == "nodeadm" and wired.fallback:
+            items.append(File("fallback", DROPIN, wired.fallback.encode(), Phase.WIRING))
+        applier.prepare(items)
+        for step in self._steps(tuple(items)):
+            if step.changed:
+                applier.put(step)
+        applier.settle()
+        unwire(self.system, wired)
+        if any(isinstance(item, Gone) for item in items):
+            self._systemctl_quietly("daemon-reload")
+        return applier.record
+
+    def _remove_record(self) -> None:
+        from soci_bootstrap.record import BACKUPS, RECORD, STATE
+
+        for name in self.system.listdir(BACKUPS):
+            self.system.remove(f"{BACKUPS}/{name}")
+        self.system.remove(RECORD)
+        for directory in (BACKUPS, STATE):
+            self.system.rmdir(directory)
+
+    # -- steps --------------------------------------------------------------------------------
+
+    def _steps(self, items: tuple[Item, ...]) -> tuple[Step, ...]:
+        observed = plan_.observe(self.system, items)
+        return plan_.file_steps(items, observed, self._found)
+
+    def _apply_phase(self, plan: Plan, phase: Phase) -> None:
+        for step in plan.pending:
+            if step.item is None or step.item.phase is not phase:
+                continue
+            self.deadline.check(step.name)
+            if isinstance(step.item, Daemon):
+                self._fetch(step.item)
+            else:
+                self.console.debug(f"{step.name}: {step.path}")
+                self._rest.put(step)
+
+    def _fetch(self, item: Daemon) -> None:
+        from soci_bootstrap.fetch import Request, fetch_binary
+
+        if self._boot:
+            raise StateError(
+                "SOCI's daemon is not on this node, and a boot fetches nothing",
+                found=f"no verified {item.path} of version {item.version}",
+                expected="the one that an earlier install left",
+                remedy="run `soci-bootstrap install`",
+            )
+        self._rest.directory_of(item.path)
+        staged = self.system.staged_name(item.path)
+        self.system.remove(staged)
+        settings = self.settings
+        request = Request(
+            item.version,
+            item.arch,
+            sha256=settings.sha256,
+            mirror=settings.mirror,
+            tarball=settings.tarball,
+        )
+        fetched = fetch_binary(request, self.system.path(staged), self.deadline, self.console, os.environ)
+        if fetched.warning:
+            self.console.warn(fetched.warning)
+        self._rest.adopt(item, staged, fetched)
+
+    def _tested(self, plan: Plan) -> Plan:
+        """Self-test the decompressor; with `auto`, the next best one takes a failed one's place."""
+        if not self.system.live or not (plan.changes("self-test") or self._boot):
+            return plan
+        for _ in range(_SELF_TEST_AGAIN):
+            chosen = plan.desired.decompressor
+            try:
+                if chosen.path:
+                    decompressor.self_test(chosen.path, chosen.args, self.system)
+                return plan
+            except DecompressorError as error:
+                if self.settings.decompressor != "auto":
+                    raise
+                self.console.warn(f"{chosen.kind} is not used: {error}")
+                self._excluded |= {chosen.kind}
+            plan = self.make_plan()
+            self._rest.prepare(step.item for step in plan.pending if step.item)
+            self._apply_phase(plan, Phase.SOFTWARE)
+        return plan
+
+    def _start_units(self, plan: Plan) -> None:
+        """The socket listens; the daemon itself is started by containerd's start, not from here."""
+        if plan.changes("service-restarted"):
+            self._systemctl("restart", facts.SERVICE)
+        if plan.changes("socket-started"):
+            self._started.append(facts.SOCKET)
+            self._systemctl("start", facts.SOCKET)
+
+    def _systemctl(self, *words: str) -> None:
+        argv = [self.system.which("systemctl") or "systemctl", *words]
+        checked(argv, self.system.run(argv, timeout=self.deadline.limit(_SYSTEMCTL_SECONDS)))
+
+    def _systemctl_quietly(self, *words: str) -> list[str]:
+        try:
+            argv = [self.system.which("systemctl") or "systemctl", *words]
+            checked(argv, self.system.run(argv, timeout=_SYSTEMCTL_SECONDS))
+        except BootstrapError as error:
+            return [str(error)]
+        return []
+
+    def _preflight(self, desired: Desired) -> None:
+        from soci_bootstrap import preflight
+
+        preflight.run(desired.daemon, desired.config, self.deadline, _environment())
+
+    # -- what is known ------------------------------------------------------------------------
+
+    def _retrying(self) -> bool:
+        return (
+            self._found is None or self._found.outcome == "degraded" or bool(state.load(self.system).degraded)
+        )
+
+    def _settled(self) -> bool:
+        return self._found is not None and self._found.outcome == "installed"
+
+    def _archive_digest(self) -> str | None:
+        binary = self._rest.record.binary
+        desired = self._plan.desired if self._plan else None
+        if binary and desired and desired.daemon == binary.path:
+            return binary.archive_sha256
+        return None
+
+
+def _environment() -> Mapping[str, str]:
+    return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+
+
+def _wired(desired: Desired, found: facts.Facts) -> Wired:
+    wiring = desired.wiring
+    directory = found.kubelet.config_dir or (_KUBELET_DIR if wiring.mode == "nodeadm" else "")
+    return Wired(
+        mode=wiring.mode,
+        dialect=wiring.dialect,
+        address=wiring.address,
+        root=wiring.root,
+        static=wiring.static,
+        containerd_config=found.containerd.config_path,
+        kubelet_config=found.kubelet.config_path if found.kubelet.present or wiring.mode == "nodeadm" else "",
+        kubelet_dir=directory,
+        fallback=(wiring.fallback or b"").decode(),
+    )

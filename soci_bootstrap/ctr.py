@@ -1,0 +1,107 @@
+"""What we ask of containerd, through the `ctr` beside it. Standard library only.
+
+Every call is bounded; a containerd that does not answer is the caller's finding, not a hang.
+"""
+
+from __future__ import annotations
+
+import os
+
+from soci_bootstrap.contentstore import PAUSE_TAR
+from soci_bootstrap.errors import CommandError
+from soci_bootstrap.system import Completed, System, checked
+
+NAMESPACE = "k8s.io"
+_PINNED = "io.cri-containerd.pinned=pinned"
+
+
+class Ctr:
+    """`ctr` in CRI's namespace.
+
+    Args:
+        system: the node.
+        seconds: what each call may take.
+    """
+
+    def __init__(self, system: System, seconds: float = 2.0) -> None:
+        self._system = system
+        self._seconds = seconds
+        self._program = system.which("ctr")
+
+    def probe_snapshot(self, snapshotter: str) -> None:
+        """Prepare an empty snapshot and remove it: unlike `plugins ls`, this dials the snapshotter.
+
+        Raises:
+            CommandError: it could not be prepared.
+        """
+        key = f"soci-bootstrap-probe-{os.getpid()}-{os.urandom(4).hex()}"
+        try:
+            self._checked("snapshots", "--snapshotter", snapshotter, "prepare", key, "")
+        finally:
+            self._run("snapshots", "--snapshotter", snapshotter, "rm", key)
+
+    def import_pause(self, snapshotter: str) -> bool:
+        """Unpack the cached pause image into a snapshotter; False where none is cached.
+
+        Raises:
+            CommandError: the import failed.
+        """
+        if self._system.entry(PAUSE_TAR).kind != "file":
+            return False
+        words = ["images", "import", "--snapshotter", snapshotter]
+        newest = self._run(*words, "--discard-unpacked-layers=false", "--local", PAUSE_TAR)
+        if newest.status and b"flag provided but not defined" in newest.stdout + newest.stderr:
+            # ctr before 2.0 imports locally, and before 1.5 never discards, without being told.
+            self._checked(*words, PAUSE_TAR)
+        else:
+            checked(["ctr", *words, PAUSE_TAR], newest)
+        return True
+
+    def unusable_images(self, snapshotter: str) -> list[str]:
+        """References of unpinned images that the snapshotter has no snapshot of."""
+        return [
+            reference
+            for reference, pinned, unpacked in self._images(snapshotter)
+            if not pinned and not unpacked
+        ]
+
+    def images(self) -> list[str]:
+        """References of all images."""
+        return self._checked("images", "ls", "-q").decode().split()
+
+    def remove_images(self, references: list[str]) -> None:
+        """Remove image records; their content goes with containerd's garbage collection."""
+        if references:
+            self._checked("images", "rm", *references)
+
+    def snapshots(self, snapshotter: str) -> list[str]:
+        """Keys of a snapshotter's snapshots."""
+        lines = self._checked("snapshots", "--snapshotter", snapshotter, "ls").decode().splitlines()
+        return [line.split()[0] for line in lines[1:] if line.strip()]
+
+    def _images(self, snapshotter: str) -> list[tuple[str, bool, bool]]:
+        pinned = {
+            line.split()[0]
+            for line in self._checked("images", "ls").decode().splitlines()[1:]
+            if _PINNED in line
+        }
+        unpacked = {
+            words[0]: words[-1] == "true"
+            for line in self._checked("images", "check", "--snapshotter", snapshotter)
+            .decode()
+            .splitlines()[1:]
+            if (words := line.split())
+        }
+        return [(reference, reference in pinned, ready) for reference, ready in unpacked.items()]
+
+    def _checked(self, *words: str) -> bytes:
+        return checked(["ctr", *words], self._run(*words))
+
+    def _run(self, *words: str) -> Completed:
+        if self._program is None:
+            raise CommandError(
+                "ctr is not on this node",
+                expected="containerd's own client",
+                remedy="install the ctr that belongs to this containerd",
+            )
+        return self._system.run([self._program, "-n", NAMESPACE, *words], timeout=self._seconds)

@@ -1,0 +1,158 @@
+"""What runs while containerd starts, and at each boot. Standard library only, bounded, always ends 0.
+
+The units give each 5 s (`timeout`); no lock of install's is taken. Whatever goes wrong here is a
+line in the journal, never a containerd that does not start.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from soci_bootstrap import containers, journal, probe, state
+from soci_bootstrap.ctr import Ctr
+from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.system import System
+from soci_bootstrap.unwire import Wired, from_json, snapshotter, unwire
+
+RECORD = "/var/lib/soci-bootstrap/record.json"
+RESTART_OWED = "/run/soci-bootstrap/restart-owed"
+_PATIENCE = 1.5
+"""Seconds for a daemon whose start job is over: it answers at once, or it is not going to."""
+_PATIENCE_IN_USE = 3.0
+"""Seconds where unwiring is out of the question and all that is left is to wait."""
+_REMEDY = "run `soci-bootstrap doctor`; the next boot tries again"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one hook by name; 0 whatever happens, but for a name that is none (1)."""
+    hooks: dict[str, Callable[[System], None]] = {"guard": guard, "verify": verify, "boot": _boot}
+    hook = hooks.get(arguments[0]) if len(arguments) == 1 else None
+    if hook is None:
+        _say(f"hook: found {' '.join(arguments)!r}, expected one of {', '.join(hooks)}")
+        return 1
+    try:
+        hook(System(tag="hook"))
+    except Exception as error:  # noqa: BLE001 - containerd starts, whatever happened here
+        _say(f"{arguments[0]}: {type(error).__name__}: {error}")
+    return 0
+
+
+def guard(system: System) -> None:
+    """Before containerd starts: is SOCI there? If not, and nothing runs on it, unwire."""
+    wired = _wired(system)
+    if wired is None or snapshotter(system, wired) != "soci" or probe.answers(wired.address, _PATIENCE):
+        return
+    if containers.on_snapshotter(system, wired.root):
+        _wait_for(system, wired)
+        return
+    failures = unwire(system, wired)
+    reason = "SOCI did not answer before containerd's start: this node pulls with overlayfs"
+    _fail_open(system, "; ".join([reason, *failures]))
+
+
+def verify(system: System) -> None:
+    """After containerd started, before kubelet does: make its images fit its snapshotter."""
+    wired = _wired(system)
+    if wired is None:
+        return
+    active = snapshotter(system, wired)
+    ctr = Ctr(system)
+    if active != "soci":
+        _fit_images(system, ctr, active)
+        return
+    if not probe.answers(wired.address, _PATIENCE):
+        # An import would only wait for the same daemon; the guard has said what there is to say.
+        return
+    if _take(RESTART_OWED):
+        _restart_containerd(system)
+        return
+    try:
+        ctr.import_pause("soci")
+        ctr.probe_snapshot("soci")
+    except BootstrapError as error:
+        _fail_after_start(system, wired, error)
+        return
+    _fit_images(system, ctr, active)
+    state.recovered(system)
+
+
+def _boot(system: System) -> None:
+    from soci_bootstrap import boot
+
+    boot.run(system)
+
+
+def _wired(system: System) -> Wired | None:
+    import json
+
+    data = system.read(RECORD)
+    return from_json(json.loads(data).get("wiring") or {}) if data else None
+
+
+def _wait_for(system: System, wired: Wired) -> None:
+    """Containers run on SOCI: unwiring would lose them. containerd starts wired, and again later."""
+    if probe.answers(wired.address, _PATIENCE_IN_USE):
+        return
+    os.makedirs(os.path.dirname(RESTART_OWED), mode=0o755, exist_ok=True)
+    with open(RESTART_OWED, "w", encoding="ascii"):
+        pass
+    _fail_open(
+        system,
+        "SOCI does not answer and containers run on it: containerd starts wired, "
+        "and is restarted once when SOCI answers",
+    )
+
+
+def _fail_after_start(system: System, wired: Wired, error: BootstrapError) -> None:
+    reason = f"SOCI failed its check after containerd's start ({error})"
+    if containers.on_snapshotter(system, wired.root):
+        _fail_open(system, f"{reason}; containers run on it, so it stays wired")
+        return
+    failures = unwire(system, wired)
+    _fail_open(system, "; ".join([f"{reason}: this node pulls with overlayfs", *failures]))
+    _restart_containerd(system)
+
+
+def _restart_containerd(system: System) -> None:
+    """Queue it: this hook is part of the start that it would wait for."""
+    program = system.which("systemctl")
+    if program:
+        system.run([program, "--no-block", "restart", "containerd.service"], timeout=2)
+
+
+def _fit_images(system: System, ctr: Ctr, active: str) -> None:
+    """After a switch: CRI would report images as present whose snapshots lie in the other snapshotter."""
+    known = state.load(system)
+    if known.snapshotter == active:
+        return
+    if active != "soci":
+        ctr.import_pause(active)
+    stranded = ctr.unusable_images(active)
+    ctr.remove_images(stranded)
+    if stranded:
+        _say(
+            f"removed the records of {len(stranded)} images that {active} lacks; they are pulled again"
+        )
+    state.save(system, replace(known, snapshotter=active))
+
+
+def _take(path: str) -> bool:
+    try:
+        os.unlink(path)
+    except OSError:
+        return False
+    return True
+
+
+def _fail_open(system: System, reason: str) -> None:
+    state.degraded(system, reason)
+    _say(f"DEGRADED {reason}; {_REMEDY}")
+
+
+def _say(text: str) -> None:
+    import sys
+
+    journal.error(text)
+    sys.stderr.write(f"soci-bootstrap: {text}\n")

@@ -1,0 +1,126 @@
+"""`install` and `bake`: settings + facts -> plan -> apply -> record, and failing open."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from soci_bootstrap import journal, lock, resources
+from soci_bootstrap.console import Console
+from soci_bootstrap.converge import Convergence
+from soci_bootstrap.deadline import Deadline
+from soci_bootstrap.errors import BootstrapError, RefusedError
+from soci_bootstrap.facts import architecture
+from soci_bootstrap.plan import Step
+from soci_bootstrap.record import load
+from soci_bootstrap.settings import Settings
+from soci_bootstrap.system import System
+
+_STATUS = {"failed": 1, "degraded": 2}
+
+
+@dataclass(frozen=True)
+class InstallResult:
+    """What `install` found and did; ``document`` is the contract's JSON object."""
+
+    outcome: str
+    reason: str | None
+    steps: tuple[Step, ...]
+    version: str | None
+    arch: str | None
+    sha256: str | None
+    wiring: str | None
+    seconds: float
+
+    @property
+    def exit_status(self) -> int:
+        """0, 1 for failed, 2 for degraded."""
+        return _STATUS.get(self.outcome, 0)
+
+    @property
+    def document(self) -> Mapping[str, object]:
+        """The contract's object."""
+        steps = [
+            {"name": step.name, **({"path": step.path} if step.path else {}), "changed": step.changed}
+            for step in self.steps
+        ]
+        return {
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "steps": steps,
+            "soci_version": self.version,
+            "arch": self.arch,
+            "sha256": self.sha256,
+            "wiring": self.wiring,
+            "seconds": round(self.seconds, 3),
+        }
+
+    @property
+    def text(self) -> str:
+        """A line for people."""
+        done = sum(step.changed for step in self.steps)
+        line = f"{self.outcome}: SOCI {self.version} ({self.arch}), wiring {self.wiring}, "
+        line += f"{done} of {len(self.steps)} steps changed something, {self.seconds:.1f} s"
+        return line + (f"\n{self.reason}" if self.reason and self.exit_status == 0 else "")
+
+
+def run(settings: Settings, console: Console) -> InstallResult:
+    """Install on this node, or into the image below ``--root``.
+
+    Raises:
+        RefusedError: nothing was changed; exit status 1.
+        BootstrapError: before anything was changed, or with everything taken back again.
+    """
+    started = time.monotonic()
+    deadline = Deadline(settings.deadline)
+    system = System(settings.root)
+    architecture(settings.arch)
+    agent = _agent()
+    with lock.held(system, deadline):
+        run_ = Convergence(system, settings, console, deadline, agent, load(system))
+        try:
+            outcome, reason = run_.install()
+        except RefusedError:
+            run_.undo(everything=True)
+            raise
+        except BootstrapError as error:
+            outcome, reason = _failed(run_, settings, error), str(error)
+        except BaseException:
+            run_.undo(everything=not settings.live)
+            raise
+    return InstallResult(
+        outcome,
+        reason,
+        run_.steps,
+        run_.version,
+        run_.arch,
+        run_.sha256,
+        run_.mode,
+        time.monotonic() - started,
+    )
+
+
+def _failed(run_: Convergence, settings: Settings, error: BootstrapError) -> str:
+    """Take everything back; a node keeps the agent and its boot-time unit, for the next boot's try."""
+    strict = settings.strict or not settings.live or settings.command == "bake"
+    outcome = "failed" if strict else "degraded"
+    left = run_.undo(everything=not settings.live)
+    if settings.live:
+        left += run_.fall_back(str(error))
+        journal.error(f"{outcome.upper()} {error}")
+    for failure in left:
+        run_.console.warn(f"could not be put back: {failure}")
+    return outcome
+
+
+def _agent() -> bytes:
+    data = resources.agent_bytes()
+    if data is None:
+        raise RefusedError(
+            "install leaves itself on the node, and this is not the zipapp",
+            found="a source checkout or an installed package",
+            expected="soci-bootstrap.pyz",
+            remedy="run scripts/build, then dist/soci-bootstrap.pyz",
+        )
+    return data

@@ -1,0 +1,80 @@
+"""One run at a time. The kernel drops the lock with its holder, however that ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from soci_bootstrap.deadline import Deadline
+from soci_bootstrap.errors import LockHeldError, StateError
+from soci_bootstrap.system import System
+
+PATH = "/run/lock/soci-bootstrap.lock"
+_PAUSE = 0.1
+
+
+@contextmanager
+def held(system: System, deadline: Deadline) -> Iterator[None]:
+    """Hold the node's lock, or an image's own directory's, so that nothing of ours stays in an image.
+
+    Raises:
+        LockHeldError: another run held it past the deadline.
+        StateError: the lock can't be opened.
+    """
+    path = PATH if system.live else system.root
+    fd = _open(path, system.live)
+    try:
+        while not _taken(fd):
+            if deadline.remaining() <= 0:
+                raise LockHeldError(
+                    "another soci-bootstrap is at work on this node",
+                    found=f"{path} held by {_holder(fd, system.live)} for more than {deadline.seconds:g} s",
+                    expected="to be alone",
+                    remedy="wait for it to end, or raise --deadline",
+                )
+            time.sleep(min(_PAUSE, deadline.remaining()))
+        if system.live:
+            os.truncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _open(path: str, live: bool) -> int:
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        if not live:
+            return os.open(path, flags | os.O_RDONLY | os.O_DIRECTORY)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        return os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise StateError(
+            f"{path} can't be opened for the lock",
+            found=error.strerror or str(error),
+            expected="root's right to write there" if live else "a directory",
+            remedy="run as root" if live else "name an existing directory with --root",
+        ) from error
+
+
+def _taken(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _holder(fd: int, live: bool) -> str:
+    number = os.pread(fd, 32, 0).decode("ascii", "replace").strip() if live else ""
+    if not number.isdigit():
+        return "another process"
+    try:
+        with open(f"/proc/{number}/cmdline", "rb") as file:
+            command = file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
+    except OSError:
+        command = ""
+    return f"process {number}" + (f" ({command[:120]})" if command else "")

@@ -1,0 +1,63 @@
+"""What the hooks found out: the last failing open, and the snapshotter containerd ran with.
+
+Apart from the record, since hooks take no lock. Standard library only.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, replace
+
+from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.system import System
+
+PATH = "/var/lib/soci-bootstrap/state.json"
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+
+@dataclass(frozen=True)
+class State:
+    """What one hook tells the next, and doctor.
+
+    Attributes:
+        snapshotter: the one containerd last ran with; images of another are not usable.
+        degraded: why the node is not pulling through SOCI as wired; empty where it is.
+        at: when that was found, UTC, ISO 8601.
+        boot_id: in which boot.
+    """
+
+    snapshotter: str = "overlayfs"
+    degraded: str = ""
+    at: str = ""
+    boot_id: str = ""
+
+
+def load(system: System) -> State:
+    """The state; a fresh one where there is none or it can't be read: hooks go on."""
+    try:
+        data = system.read(PATH)
+        return State(**json.loads(data)) if data else State()
+    except (ValueError, TypeError, BootstrapError):
+        return State()
+
+
+def save(system: System, state: State) -> None:
+    """Write the state where it differs."""
+    if load(system) != state or system.read(PATH) is None:
+        system.mkdir(PATH.rsplit("/", 1)[0], 0o700)
+        system.write(PATH, (json.dumps(asdict(state)) + "\n").encode(), 0o600)
+
+
+def degraded(system: System, reason: str) -> None:
+    """Record why the node failed open, and tell the journal."""
+    boot_id = (system.read(_BOOT_ID) or b"").decode().strip() if system.live else ""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    save(system, replace(load(system), degraded=reason, at=now, boot_id=boot_id))
+
+
+def recovered(system: System) -> None:
+    """Forget an earlier failing open."""
+    found = load(system)
+    if found.degraded:
+        save(system, replace(found, degraded="", at="", boot_id=""))

@@ -1,0 +1,134 @@
+"""Point containerd and kubelet back at overlayfs and containerd's own image service.
+
+Only ``snapshotter`` and the image endpoint change; containerd keeps knowing SOCI, without which it
+could not delete what lies there. Standard library only: the guard runs this while containerd waits.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+from soci_bootstrap import tomltext
+from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.system import System
+
+DROPIN = "/etc/eks/nodeadm.d/50-soci-bootstrap.json"
+KEY = "snapshotter"
+TABLES = (
+    ("plugins", "io.containerd.cri.v1.images"),
+    ("plugins", "io.containerd.grpc.v1.cri", "containerd"),
+)
+ENDPOINT = "imageServiceEndpoint"
+CONTAINERD_ENDPOINT = "unix:///run/containerd/containerd.sock"
+_IMPORTS = re.compile(r"^imports\s*=\s*\[([^\]]*)\]", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Wired:
+    """What the hooks need to know of the wiring; kept in the record.
+
+    Attributes:
+        mode: ``nodeadm``, ``direct`` or ``none``.
+        dialect: containerd's configuration schema.
+        address: SOCI's socket.
+        root: SOCI's ``--root``.
+        static: the user's NodeConfig wires SOCI.
+        containerd_config: containerd's configuration file.
+        kubelet_config: kubelet's configuration file.
+        kubelet_dir: kubelet's drop-in directory.
+        fallback: nodeadm's drop-in after failing open, empty for none.
+    """
+
+    mode: str
+    dialect: str
+    address: str
+    root: str
+    static: bool
+    containerd_config: str
+    kubelet_config: str
+    kubelet_dir: str
+    fallback: str
+
+    def to_json(self) -> dict[str, object]:
+        """For the record."""
+        return asdict(self)
+
+
+def from_json(document: Mapping[str, object]) -> Wired | None:
+    """The wiring in a record; None where the node was never wired, or another version wrote it."""
+    try:
+        return Wired(**document) if document else None  # type: ignore[arg-type]
+    except TypeError:
+        return None
+
+
+def config_files(system: System, wired: Wired) -> Iterator[tuple[str, str]]:
+    """Containerd's configuration and what it imports: (path, text), in the order it reads them."""
+    text = (system.read(wired.containerd_config) or b"").decode("utf-8", "surrogateescape")
+    yield wired.containerd_config, text
+    imports = _IMPORTS.search(text)
+    for pattern in re.findall(r"[\"']([^\"']+)[\"']", imports[1] if imports else ""):
+        base = os.path.join(os.path.dirname(wired.containerd_config), pattern)
+        for path in sorted(glob.glob(base)) if system.live else ():
+            yield path, (system.read(path) or b"").decode("utf-8", "surrogateescape")
+
+
+def snapshotter(system: System, wired: Wired) -> str:
+    """The snapshotter that containerd's files name, the last one winning; overlayfs for none."""
+    named = [value for _, text in config_files(system, wired) for value in tomltext.values(text, KEY, TABLES)]
+    return named[-1] if named else "overlayfs"
+
+
+def unwire(system: System, wired: Wired) -> list[str]:
+    """Unwire the node as far as its files allow.
+
+    Returns:
+        What could not be changed, a sentence each.
+    """
+    failures: list[str] = []
+    for job in (_replace_dropin, _unwire_containerd, _unwire_kubelet):
+        try:
+            job(system, wired)
+        except (BootstrapError, OSError, ValueError) as error:
+            failures.append(str(error))
+    return failures
+
+
+def _replace_dropin(system: System, wired: Wired) -> None:
+    if wired.mode != "nodeadm":
+        return
+    if not wired.fallback:
+        system.remove(DROPIN)
+    elif system.read(DROPIN) != wired.fallback.encode():
+        system.write(DROPIN, wired.fallback.encode())
+
+
+def _unwire_containerd(system: System, wired: Wired) -> None:
+    for path, text in list(config_files(system, wired)):
+        after = tomltext.replace(text, KEY, TABLES, "soci", "overlayfs")
+        if after != text:
+            entry = system.entry(system.followed(path))
+            data = after.encode("utf-8", "surrogateescape")
+            system.write(system.followed(path), data, entry.mode, entry.uid, entry.gid, entry.label)
+
+
+def _unwire_kubelet(system: System, wired: Wired) -> None:
+    paths = [wired.kubelet_config] if wired.kubelet_config else []
+    if wired.kubelet_dir:
+        names = system.listdir(wired.kubelet_dir)
+        paths += [f"{wired.kubelet_dir}/{name}" for name in names if name.endswith(".conf")]
+    for path in paths:
+        data = system.read(path)
+        if not data or wired.address.encode() not in data:
+            continue
+        document = json.loads(data)
+        if document.get(ENDPOINT) == f"unix://{wired.address}":
+            document[ENDPOINT] = CONTAINERD_ENDPOINT
+            entry = system.entry(system.followed(path))
+            text = json.dumps(document, indent=4) + "\n"
+            system.write(system.followed(path), text.encode(), entry.mode, entry.uid, entry.gid, entry.label)
