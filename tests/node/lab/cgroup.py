@@ -16,11 +16,11 @@ def path(name: str) -> str:
     return f"{_mount_point()}/{name}"
 
 
-def enter(group: str) -> None:
-    """Move this process there; made if need be."""
+def within(group: str) -> list[str]:
+    """What to put before a command so that it runs there; the group is made."""
     os.makedirs(group, exist_ok=True)
-    with open(f"{group}/cgroup.procs", "w") as procs:
-        procs.write("0")
+    # Not a preexec_fn: it would run between fork and exec of a process with threads.
+    return ["sh", "-c", 'echo 0 > "$0" && exec "$@"', f"{group}/cgroup.procs"]
 
 
 def remove(group: str) -> None:

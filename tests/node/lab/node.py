@@ -99,7 +99,6 @@ class Node:
             stdout=subprocess.DEVNULL,
             stderr=open(self.directory / "boot.log", "ab"),  # noqa: SIM115 - the child's from here on
             pass_fds=[self.net.fd] if self.net else [],
-            preexec_fn=lambda: cgroup.enter(self._cgroup),
         )
         self._find_systemd(started + timeout)
         if wait:
@@ -174,15 +173,13 @@ class Node:
         if not self.pid:
             raise LabError("the node is off")
         enter = ["nsenter", "-t", str(self.pid), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w", "--"]
-        lab = self._cgroup + "/lab"
         return subprocess.Popen(
-            [*enter, *argv],
+            [*cgroup.within(self._cgroup + "/lab"), *enter, *argv],
             env={**_ENVIRONMENT, **(environment or {})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=lambda: cgroup.enter(lab),
         )
 
     # --- files
@@ -195,7 +192,7 @@ class Node:
             self.run(["sh", "-c", script, path, f"{mode:o}"], stdin=raw)
             return
         place = self.path(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
+        self._make_parents(place)
         place.write_bytes(raw)
         place.chmod(mode)
 
@@ -258,7 +255,7 @@ class Node:
 
     def _boot_command(self) -> list[str]:
         # A test run that is killed takes its nodes along: each process dies with its parent.
-        command = ["setpriv", "--pdeathsig", "KILL"]
+        command = [*cgroup.within(self._cgroup), "setpriv", "--pdeathsig", "KILL"]
         if self.net:
             command += ["nsenter", f"--net=/proc/self/fd/{self.net.fd}"]
         command += ["unshare", "--fork", "--pid", "--mount", "--uts", "--ipc", "--cgroup", "--kill-child"]
@@ -284,9 +281,18 @@ class Node:
         self.kill()
         raise LabError("systemd did not start")
 
-    def _find(self, path: str) -> Path:
+    def _make_parents(self, place: Path) -> None:
+        for parent in reversed(place.parents):
+            if parent.is_relative_to(self.directory) and not parent.exists():
+                parent.mkdir()
+                if parent.is_relative_to(self.upper):  # as it is below, or it would change there too
+                    below = self._find("/" + str(parent.relative_to(self.upper)), upper=False)
+                    if below.is_dir():
+                        shutil.copystat(below, parent)
+
+    def _find(self, path: str, *, upper: bool = True) -> Path:
         mine = self.path(path)
-        if os.path.lexists(mine) or mine.is_relative_to(self.var_lib):
+        if upper and (os.path.lexists(mine) or mine.is_relative_to(self.var_lib)):
             return mine
         relative = mine.relative_to(self.upper)
         for layer in self.layers:
@@ -313,9 +319,7 @@ def forget_the_dead() -> None:
 
 
 def _copy_var_lib(layers: Sequence[Path], target: Path) -> None:
+    target.mkdir()
     for layer in reversed(layers):
-        source = layer / "var/lib"
-        if source.is_dir():
-            subprocess.run(["cp", "-a", f"{source}/.", str(target)], check=True) if target.exists() else subprocess.run(
-                ["cp", "-a", str(source), str(target)], check=True
-            )
+        if (layer / "var/lib").is_dir():
+            rootfs.copy_tree(layer / "var/lib", target)

@@ -9,6 +9,7 @@ import hashlib
 import os
 import re
 import shutil
+import stat
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,11 +37,13 @@ class Recipe:
         suite: Debian suite; empty for one that is made upon another.
         base: the root it lies upon, as an overlay.
         script: shell run inside, after the packages.
+        keep: the one top-level directory of interest, everything else that the script left is dropped.
     """
 
     suite: str = ""
     base: str = ""
     script: str = ""
+    keep: str = ""
 
 
 # As on the real AMI, nothing starts containerd at boot but nodeadm. Timers and gettys only cost time.
@@ -68,14 +71,13 @@ cp x/usr/bin/soci-snapshotter-grpc /opt/lab/soci/daemon
 cp x/usr/bin/soci /opt/lab/soci/cli
 for f in $(ldd /opt/lab/soci/daemon | grep -o '/[^ ]*'); do cp -L "$f" /opt/lab/soci/lib/; done
 mv /opt/lab/soci/lib/ld-linux* /opt/lab/soci/lib/ld.so
-rm -rf x *.deb
 """
 RECIPES = {
     "bullseye": Recipe(suite="bullseye", script=_PREPARE),
     "bookworm": Recipe(suite="bookworm", script=_PREPARE),
     "trixie": Recipe(suite="trixie", script=_PREPARE),
     "trixie-containerd2": Recipe(base="trixie", script=_FORKY),
-    "soci-daemon": Recipe(base="trixie", script=_SOCI),
+    "soci-daemon": Recipe(base="trixie", script=_SOCI, keep="opt"),
 }
 NODE_ROOTS = ("bullseye", "bookworm", "trixie", "trixie-containerd2")
 
@@ -131,6 +133,17 @@ def get(name: str) -> Root:
     return Root(name, (place / "root", *below))
 
 
+def copy_tree(source: Path, target: Path) -> None:
+    """Copy a tree with owners, extended attributes and devices; into ``target`` if that exists."""
+    target.mkdir(parents=True, exist_ok=True)
+    _run(["cp", "-a", f"{source}/.", str(target)])
+
+
+def white_out(path: Path) -> None:
+    """Hide what an overlay's lower layers have at this place of its upper one."""
+    os.mknod(path, 0o600 | stat.S_IFCHR, os.makedev(0, 0))
+
+
 def _stamp(recipe: Recipe) -> str:
     text = repr((RECIPE, PACKAGES, recipe, RECIPES.get(recipe.base)))
     return hashlib.sha256(text.encode()).hexdigest()
@@ -151,6 +164,9 @@ def _build(recipe: Recipe, place: Path, below: Sequence[Path]) -> None:
         _inside(merged, recipe.script, log.fileno(), before=mount)
         shutil.rmtree(place / "work")
         merged.rmdir()
+        for entry in (place / "root").iterdir():
+            if recipe.keep and entry.name != recipe.keep:
+                shutil.rmtree(entry)
 
 
 def _bootstrap(recipe: Recipe, root: Path, log: int) -> None:

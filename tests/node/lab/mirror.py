@@ -1,0 +1,125 @@
+"""A release mirror over https with a certificate authority of its own, and a registry, in a node's network."""
+
+from __future__ import annotations
+
+import functools
+import os
+import ssl
+import subprocess
+from pathlib import Path
+
+from tests.node.lab import rootfs
+from tests.node.lab.images import Image
+from tests.node.lab.node import Node
+from tests.node.lab.rootfs import LabError
+from tests.node.lab.server import Request, Response, Server
+from tests.node.lab.soci.build import Release
+
+HOST = "mirror.test"
+_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
+
+
+class Mirror(Server):
+    """Serves what ``put`` was given, and a plain-text list of nothing else.
+
+    Args:
+        node: in whose network it listens; it is made to know the name and to trust the authority.
+        tls: False for plain http.
+        port: of 127.0.0.1 in the node's network.
+    """
+
+    def __init__(self, node: Node, *, tls: bool = True, port: int = 8443) -> None:
+        self.files: dict[str, bytes] = {}
+        super().__init__(_listen(node, port), self._file, _context() if tls else None)
+        self.url = f"http{'s' if tls else ''}://{HOST}:{port}"
+        know(node, HOST)
+        if tls:
+            trust(node)
+
+    def put(self, path: str, data: bytes) -> str:
+        """Serve ``data``; its URL."""
+        self.files[path] = data
+        return f"{self.url}/{path}"
+
+    def release(self, release: Release, data: bytes | None = None) -> None:
+        """Serve a release as upstream lays them out, with its .sha256sum; ``data`` in the tarball's stead."""
+        self.put(release.path, release.data if data is None else data)
+        self.put(f"{release.path}.sha256sum", f"{release.sha256}  {release.name}\n".encode())
+
+    def _file(self, request: Request) -> Response:
+        data = self.files.get(request.path.lstrip("/").partition("?")[0])
+        return Response(b"no such file\n", 404) if data is None else Response(data)
+
+
+class Registry(Server):
+    """A container registry, read only: images put into ``push`` can be pulled as ``localhost:PORT/NAME:TAG``."""
+
+    def __init__(self, node: Node, port: int = 5000) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.manifests: dict[str, Image] = {}
+        super().__init__(_listen(node, port), self._answer)
+
+    def push(self, image: Image, name: str = "app", tag: str = "latest") -> str:
+        """Offer an image; its reference."""
+        self.blobs.update(image.blobs)
+        self.manifests[f"{name}/{tag}"] = self.manifests[f"{name}/{image.digest}"] = image
+        return f"localhost:{self.port}/{name}:{tag}"
+
+    def _answer(self, request: Request) -> Response:
+        path = request.path.partition("?")[0]
+        name, kind, what = ("", *path[4:].rsplit("/", 2))[-3:] if path.count("/") > 3 else ("", "", "")
+        if path == "/v2/":
+            return Response(b"{}")
+        if kind == "manifests" and (image := self.manifests.get(f"{name}/{what}")):
+            return Response(
+                image.manifest, headers={"Content-Type": image.media_type, "Docker-Content-Digest": image.digest}
+            )
+        if kind == "blobs" and what in self.blobs:
+            headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": what}
+            return Response(self.blobs[what], headers=headers)
+        return Response(b'{"errors": [{"code": "NOT_FOUND"}]}', 404, {"Content-Type": "application/json"})
+
+
+def know(node: Node, host: str) -> None:
+    """Let the node resolve ``host`` to its own loopback."""
+    hosts = node.read("/etc/hosts") if node.exists("/etc/hosts") else "127.0.0.1 localhost\n"
+    if host not in hosts.split():
+        node.write("/etc/hosts", f"{hosts}127.0.0.1 {host}\n")
+
+
+def trust(node: Node) -> None:
+    """Add the authority to the node's own CA bundle."""
+    authority = (_authority() / "ca.pem").read_text()
+    for bundle in _BUNDLES:
+        if node.exists(bundle) and authority not in (text := node.read(bundle)):
+            node.write(bundle, text + authority)
+
+
+def _listen(node: Node, port: int):  # type: ignore[no-untyped-def]
+    if node.net is None:
+        raise LabError("servers need a node with a private network")
+    return node.net.listen("127.0.0.1", port)
+
+
+def _context() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(_authority() / "server.pem")
+    return context
+
+
+@functools.cache
+def _authority() -> Path:
+    """A directory with ca.pem and server.pem (key, certificate), made for this test run."""
+    place = rootfs.cache_dir() / "nodes" / f"{os.getpid()}-tls"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "names").write_text(
+        f"subjectAltName=DNS:{HOST},DNS:localhost,DNS:*.test,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n"
+    )
+    script = f"""set -e; cd '{place}'
+    new='openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
+    $new -x509 -days 30 -subj /CN=lab-authority -keyout ca.key -out ca.pem -addext basicConstraints=critical,CA:TRUE
+    $new -subj /CN={HOST} -keyout server.key -out server.csr
+    openssl x509 -req -days 30 -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile names -out server.crt
+    cat server.key server.crt > server.pem"""
+    subprocess.run(["sh", "-c", script], check=True, capture_output=True)
+    return place
