@@ -60,9 +60,8 @@ def ours(source: str, commit: str) -> Files:
 def third_party(directory: str) -> Files:
     files = {}
     for package in PACKAGES:
-        for name, data in below(os.path.join(directory, package), f"{package}/").items():
-            if name.endswith(".py") and not name.startswith(PRUNED):
-                files[name] = data
+        found = below(os.path.join(directory, package), f"{package}/")
+        files.update({n: d for n, d in found.items() if n.endswith(".py") and not n.startswith(PRUNED)})
     return files
 
 
@@ -94,7 +93,7 @@ def notice(directory: str, wheels: str) -> bytes:
             if name.endswith("/LICENSE"):
                 what = "ISA-L" if "isa-l/" in name else f"python-isal {wheel.split('-')[1]}"
                 texts[f"{what}: LICENSE"] = archive.read(name)
-    head = b"soci-bootstrap is under the Apache License 2.0 (LICENSE). This archive also carries, unchanged:\n"
+    head = b"soci-bootstrap is under the Apache License 2.0 (LICENSE). It also carries, as published:\n"
     parts = [b"\n==== " + title.encode() + b" ====\n\n" + text for title, text in sorted(texts.items())]
     return head + b"".join(parts)
 
