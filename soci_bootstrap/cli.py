@@ -131,7 +131,8 @@ def _load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
 def _run(settings: Settings, console: Console) -> Result:
     import importlib
 
-    module = "install" if settings.command == "bake" else settings.command
+    # A plan is an install that stops before it changes anything, a bake one that starts nothing.
+    module = "install" if settings.command in ("bake", "plan") else settings.command
     run = importlib.import_module(f"soci_bootstrap.{module}").run
     result: Result = run(settings, console)
     return result

@@ -164,7 +164,7 @@ OPTIONS = (
     ),
     Option(
         "decompressor",
-        "what inflates layers: auto, igzip, isal, unpigz, none, or a program's path (auto)",
+        "what inflates layers: auto, igzip, isal, unpigz, none, or a path, called with -d -c (auto)",
         values.decompressor(DECOMPRESSORS),
         _NODE,
         "WHICH",

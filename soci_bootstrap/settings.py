@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 from soci_bootstrap import commandline, snapshotter
 from soci_bootstrap.commandline import CommandLine
 from soci_bootstrap.errors import StateError, UsageError
+from soci_bootstrap.options import OPTIONS
 from soci_bootstrap.snapshotter import GZIP_ARGS_KEY, GZIP_PATH_KEY
 from soci_bootstrap.sources import Given, ReadFile, gather
 
 if TYPE_CHECKING:
     from soci_bootstrap.render.options import RenderOptions
+
+USUAL_ARGS = ("-d", "-c")
+"""Of igzip, unpigz, gzip and all that are called like these."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Settings:
         snapshotter_root: SOCI's root directory, None for the usual one.
         parallel_pull: SOCI's own keys that the user set, typed.
         decompressor: ``auto``, ``igzip``, ``isal``, ``unpigz``, ``none`` or an absolute path.
-        decompressor_args: arguments for a decompressor given by its path, None for the usual ones.
+        decompressor_args: of a decompressor given by its path; what makes it read stdin and write stdout.
         deadline: seconds that all waiting may take together.
         strict: fail instead of failing open.
         force: go on where workloads, images or edits of others are in the way.
@@ -58,7 +62,7 @@ class Settings:
     snapshotter_root: str | None = None
     parallel_pull: Mapping[str, object] = field(default_factory=dict)
     decompressor: str = "auto"
-    decompressor_args: tuple[str, ...] | None = None
+    decompressor_args: tuple[str, ...] = ()
     deadline: float = 120.0
     strict: bool = False
     force: bool = False
@@ -138,12 +142,10 @@ def _settings(line: CommandLine, chosen: Mapping[str, Given], problems: list[str
             source = chosen["decompressor"].source
             problems.append(f"{source} and {GZIP_PATH_KEY} name different programs: expected one of them")
         values["decompressor"] = path
-    if args is not None:
-        if not str(values.get("decompressor", "")).startswith("/"):
-            problems.append(
-                f"{GZIP_ARGS_KEY} needs a program: expected {GZIP_PATH_KEY} or --decompressor /path"
-            )
-        values["decompressor_args"] = args
+    if str(values.get("decompressor", "")).startswith("/"):
+        values["decompressor_args"] = USUAL_ARGS if args is None else args
+    elif args is not None:
+        problems.append(f"{GZIP_ARGS_KEY} needs a program: expected {GZIP_PATH_KEY} or --decompressor /path")
     values.update(parallel_pull=pull, verbosity=verbosity, render_options=render_options)
     settings = Settings(line.command, line.operand, **values, given=given)  # type: ignore[arg-type]
     problems += _disagreements(settings, chosen)
@@ -191,8 +193,7 @@ def to_json(settings: Settings) -> dict[str, object]:
     """The lasting settings, for the record."""
     document = {name: getattr(settings, name) for name in LASTING}
     document["parallel_pull"] = dict(settings.parallel_pull)
-    if settings.decompressor_args is not None:
-        document["decompressor_args"] = list(settings.decompressor_args)
+    document["decompressor_args"] = list(settings.decompressor_args)
     return document
 
 
@@ -203,13 +204,15 @@ def from_json(document: Mapping[str, object], command: str) -> Settings:
         StateError: a value is not one that ``to_json`` writes.
     """
     values = {name: document[name] for name in LASTING if name in document}
-    args, pull = values.get("decompressor_args"), values.get("parallel_pull", {})
+    args, pull = values.get("decompressor_args", []), values.get("parallel_pull", {})
     try:
         if not isinstance(pull, Mapping):
             raise ValueError(f"parallel_pull: found {pull!r}, expected an object")
         values["parallel_pull"] = {key: snapshotter.validate_key(key, value) for key, value in pull.items()}
-        if args is not None:
-            values["decompressor_args"] = snapshotter.validate_key(GZIP_ARGS_KEY, args)
+        values["decompressor_args"] = snapshotter.validate_key(GZIP_ARGS_KEY, args)
+        for option in OPTIONS:
+            if values.get(option.attribute) is not None:
+                values[option.attribute] = option.parse(values[option.attribute])
     except ValueError as error:
         raise StateError(
             "the record's settings can't be read",

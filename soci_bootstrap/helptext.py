@@ -1,0 +1,139 @@
+"""What ``--help`` prints, from the table of options; the manual page shares its parts."""
+
+from __future__ import annotations
+
+from soci_bootstrap.options import COMMANDS, DEFAULT_FILE, ENVIRONMENT_PREFIX, Option, command, options_of
+
+WIDTH = 98
+
+SUMMARY = "turn on the SOCI snapshotter's parallel pull on an EKS node, so that the node always joins"
+
+EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
+    "install": (
+        ("install", "what userData runs"),
+        (
+            "install --mirror s3://my-bucket/soci --strict",
+            "without Internet access, failing instead of failing open",
+        ),
+        ("install --set max_concurrent_downloads_per_image=40", "with one of SOCI's own keys"),
+        ("install --tarball ./soci-snapshotter.tar.gz --sha256 HEX", "from a file of your own"),
+        ("install --force", "on a running node: switch now, whatever runs there"),
+    ),
+    "bake": (
+        ("bake", "in an image builder's instance"),
+        ("bake --root /mnt --arch arm64", "into a mounted image, also of the other architecture"),
+    ),
+    "plan": (
+        ("plan", "steps and diffs; exit 3 where something would change"),
+        ("plan --json | jq '.steps[] | select(.changed)'", "only what would change"),
+    ),
+    "doctor": (
+        ("doctor", "a table; each failing line with what to do"),
+        ("doctor --json | jq -r .verdict", "healthy, degraded, broken or pending"),
+        ("doctor --bundle /tmp/soci-report.tar.gz", "what a bug report needs, without secrets"),
+    ),
+    "rollback": (
+        ("rollback", "on a drained node"),
+        ("rollback --force", "over files that someone edited since, and under running workloads"),
+    ),
+    "render": (
+        ("render userdata --zipapp-url https://example.com/soci-bootstrap.pyz", "MIME userData"),
+        (
+            "render ec2nodeclass --zipapp-url s3://my-bucket/soci.pyz --instance-store-policy RAID0",
+            "for Karpenter",
+        ),
+    ),
+    "mirror": (
+        ("mirror /srv/soci", "into a directory"),
+        ("mirror s3://my-bucket/soci --arch arm64", "into a bucket, for one architecture"),
+    ),
+    "config": (
+        ("config", "this node's"),
+        ("config --vcpus 192 --memory-gib 768 --decompressor igzip", "another node's"),
+    ),
+    "completion": (
+        (
+            "completion bash > /etc/bash_completion.d/soci-bootstrap",
+            "for every user of bash; a new shell has it",
+        ),
+    ),
+    "man": (("man | man -l -", "read it"),),
+}
+
+EXIT_STATUSES: dict[str, tuple[tuple[str, str], ...]] = {
+    "": (
+        ("0", "done, or nothing to do"),
+        ("1", "failed: bad usage, refused, or anything that fails with bake, --root or --strict"),
+        ("2", "degraded: the node is on overlayfs; stderr's last line says why"),
+    ),
+    "plan": (("0", "nothing to do"), ("1", "failed"), ("3", "changes pending")),
+    "doctor": (("0", "healthy"), ("1", "broken"), ("2", "degraded or pending")),
+}
+
+
+def overview() -> str:
+    """Help for the program."""
+    lines = [
+        f"soci-bootstrap: {SUMMARY}",
+        "",
+        "usage: soci-bootstrap COMMAND [OPTIONS]",
+        "",
+        "commands:",
+        *_columns([(f"{known.name} {known.operand}".strip(), known.summary) for known in COMMANDS]),
+        "",
+        "  soci-bootstrap COMMAND --help says more, with examples; --version prints the version.",
+        "",
+        "settings:",
+        f"  Flags win over {ENVIRONMENT_PREFIX}* in the environment (--soci-version is",
+        f"  {ENVIRONMENT_PREFIX}SOCI_VERSION; {ENVIRONMENT_PREFIX}SET is a comma-separated list),",
+        f"  which wins over {DEFAULT_FILE} or --config FILE: TOML with the",
+        "  same names, [set] a table.",
+        "",
+        "exit status:",
+        *_columns(list(EXIT_STATUSES[""])),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def command_help(name: str) -> str:
+    """Help for one command."""
+    known = command(name)
+    if known is None:
+        return overview()
+    options = options_of(name)
+    usage = f"usage: soci-bootstrap {name}{f' {known.operand}' if known.operand else ''}"
+    lines = [f"{usage} [OPTIONS]" if options else usage, "", f"  {known.summary}"]
+    if known.choices:
+        lines += ["", f"{known.operand}: {', '.join(known.choices)}"]
+    if options:
+        lines += ["", "options:", *_columns([(spelling(option), option.help) for option in options])]
+    if any(option.name == "set" for option in options):
+        from soci_bootstrap.snapshotter import SETTABLE
+
+        lines += ["", "KEY:", *(f"  {key}" for key in SETTABLE)]
+    lines += ["", "examples:"]
+    for example, why in EXAMPLES[name]:
+        lines += [f"  soci-bootstrap {example}", f"      {why}"]
+    statuses = EXIT_STATUSES.get(name, EXIT_STATUSES[""] if name == "install" else ())
+    if statuses:
+        lines += ["", "exit status:", *_columns(list(statuses))]
+    return "\n".join(lines) + "\n"
+
+
+def spelling(option: Option) -> str:
+    """``-v, --verbose`` or ``--mirror URL|DIR``."""
+    short = f"-{option.short}, " if option.short else ""
+    return f"{short}{option.flag} {option.metavar}".rstrip()
+
+
+def _columns(rows: list[tuple[str, str]]) -> list[str]:
+    """Two columns; the second wraps."""
+    import textwrap
+
+    left = max(len(name) for name, _ in rows) + 4
+    lines: list[str] = []
+    for name, text in rows:
+        wrapped = textwrap.wrap(text, WIDTH - left)
+        lines.append(f"  {name}".ljust(left) + wrapped[0])
+        lines += [" " * left + more for more in wrapped[1:]]
+    return lines
