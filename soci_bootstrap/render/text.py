@@ -25,9 +25,16 @@ def yaml_block(value: str, indent: int) -> str:
 
 
 def hcl_heredoc(value: str) -> str:
-    """``value`` (whole lines) as an HCL heredoc in which no template is evaluated."""
+    """``value`` (whole lines) as an HCL heredoc in which no template is evaluated.
+
+    Raises:
+        UsageError: ``value`` holds what ends the heredoc, or what HCL has no escape for.
+    """
     if _HEREDOC in value:
         raise UsageError([f"the document can't carry {_HEREDOC}, which ends its heredoc"])
+    for hostile in ("$${", "%%{"):
+        if hostile in value:
+            raise UsageError([f"the document can't carry {hostile}, which it can't escape"])
     escaped = value.replace("${", "$${").replace("%{", "%%{")
     return f"<<{_HEREDOC}\n{escaped}{_HEREDOC}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import shlex
 from typing import Any
 
 import hcl2
@@ -12,11 +13,15 @@ import jsonschema
 import pytest
 import render_schemas as schemas
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from render_requests import ARGUMENTS, NODE_CONFIG, make
 from ruamel.yaml import YAML
 
 from soci_bootstrap.errors import UsageError
 from soci_bootstrap.render import Request, render
+from soci_bootstrap.render.request import bake_script, check_script
+from soci_bootstrap.render.userdata import user_data
 
 AWKWARD_STUB = """\
 #!/bin/sh
@@ -50,10 +55,9 @@ def heredoc(raw: str) -> str:
     return body.replace("$${", "${").replace("%%{", "%{")
 
 
-def user_data_of(request: Request) -> str:
-    from soci_bootstrap.render.userdata import user_data
-
-    return user_data(request)
+def hcl_local(request: Request) -> str:
+    local: str = hcl2.loads(render(request))["locals"][0]["soci_parts"]
+    return local
 
 
 @pytest.mark.parametrize("stub", [None, AWKWARD_STUB])
@@ -68,7 +72,7 @@ class TestWithStubs:
         request = self.request_for("ec2nodeclass", arguments, stub, instance_store_policy="RAID0")
         manifest = read_yaml(render(request))
         jsonschema.validate(manifest, schemas.EC2_NODE_CLASS)
-        assert manifest["spec"]["userData"] == user_data_of(request)
+        assert manifest["spec"]["userData"] == user_data(request)
 
     def test_a_launch_template_carries_the_user_data(
         self, arguments: tuple[str, ...], stub: str | None
@@ -77,20 +81,18 @@ class TestWithStubs:
         template = json.loads(render(request))
         jsonschema.validate(template, schemas.LAUNCH_TEMPLATE)
         decoded = base64.b64decode(template["LaunchTemplateData"]["UserData"], validate=True)
-        assert decoded.decode() == user_data_of(request)
+        assert decoded.decode() == user_data(request)
 
     def test_terraform_parses_and_carries_the_user_data(
         self, arguments: tuple[str, ...], stub: str | None
     ) -> None:
         request = self.request_for("terraform", arguments, stub)
         module = hcl2.loads(render(request))
-        head = heredoc(module["locals"][0]["soci_parts"])
-        assert f"{head}--SOCI-BOOTSTRAP--\n" == user_data_of(request)
+        head = heredoc(hcl_local(request))
+        assert f"{head}--SOCI-BOOTSTRAP--\n" == user_data(request)
         assert '"aws_launch_template"' in module["resource"][0]
 
     def test_packer_parses_and_carries_the_script(self, arguments: tuple[str, ...], stub: str | None) -> None:
-        from soci_bootstrap.render.request import bake_script, check_script
-
         request = self.request_for("packer", arguments, stub)
         (build,) = hcl2.loads(render(request))["build"]
         scripts = [heredoc(provisioner['"shell"']["inline"][0]) for provisioner in build["provisioner"]]
@@ -144,6 +146,31 @@ def test_braces_that_the_engine_would_replace_are_refused(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["terraform", "packer"])
-def test_text_that_would_end_the_heredoc_is_refused(kind: str) -> None:
-    with pytest.raises(UsageError, match="ends its heredoc"):
-        render(make(kind, ("--mirror", "/m/\nSOCI_BOOTSTRAP_EOT\n")))
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [("/m/\nSOCI_BOOTSTRAP_EOT\n", "ends its heredoc"), ("$${x}", "can't escape"), ("%%{x}", "can't escape")],
+)
+def test_text_that_hcl_can_not_hold_is_refused(kind: str, text: str, why: str) -> None:
+    with pytest.raises(UsageError, match=why):
+        render(make(kind, ("--mirror", text)))
+
+
+REFUSED = ("$${", "%%{", "{{", "--SOCI-BOOTSTRAP", "SOCI_BOOTSTRAP_EOT")
+PRINTABLE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E)).filter(
+    lambda text: not any(hostile in text for hostile in REFUSED)
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(arguments=st.lists(PRINTABLE, max_size=6))
+def test_any_argument_comes_out_of_every_document_as_it_went_in(arguments: list[str]) -> None:
+    asked = make("userdata", arguments)
+    data = user_data(asked)
+    (line,) = (line for line in data.splitlines() if line.startswith("set -- "))
+    assert shlex.split(line) == ["set", "--", "install", *arguments]
+    assert yaml.safe_load(render(make("ec2nodeclass", arguments)))["spec"]["userData"] == data
+    assert heredoc(hcl_local(make("terraform", arguments))) + "--SOCI-BOOTSTRAP--\n" == data
+    bake = yaml.safe_load(render(make("image-builder", arguments)))["phases"][0]["steps"][0]["inputs"][
+        "commands"
+    ]
+    assert bake == [bake_script(asked)]
