@@ -180,15 +180,24 @@ def _failure(
         "reason": str(error),
     }
     if command in ("install", "bake", ""):
-        document.update(
-            steps=[],
-            soci_version=settings.soci_version if settings else None,
-            arch=settings.arch if settings else None,
-            sha256=settings.sha256 if settings else None,
-            wiring=None,
-            seconds=round(seconds, 3),
-        )
+        document.update(steps=[], **_asked(settings), wiring=None, seconds=round(seconds, 3))
     return document
+
+
+def _asked(settings: Settings | None) -> dict[str, object]:
+    """The release that would have been installed; nothing where the settings are not known."""
+    if settings is None:
+        return {"soci_version": None, "arch": None, "sha256": None}
+    import os
+
+    from soci_bootstrap import releases
+    from soci_bootstrap.facts import ARCHITECTURES
+
+    version = settings.soci_version or releases.NEWEST
+    machine = os.uname().machine
+    arch = settings.arch or ARCHITECTURES.get(machine, machine)
+    digest = settings.sha256 or releases.pinned_digest(version, arch)
+    return {"soci_version": version, "arch": arch, "sha256": digest}
 
 
 def _json(document: Mapping[str, object]) -> str:

@@ -85,7 +85,7 @@ def _decompressor(settings: Settings, system: System, notes: list[str]) -> Decom
     """The one asked for wherever it usually is, or what `auto` would try first here."""
     asked = settings.decompressor
     if asked.startswith("/"):
-        return Decompressor("path", asked, settings.decompressor_args)
+        return Decompressor("path", asked, settings.decompressor_args or ())
     arch = facts.architecture(settings.arch)
     if asked == "auto":
         asked = _automatic(arch, system)

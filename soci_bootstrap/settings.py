@@ -37,7 +37,7 @@ class Settings:
         snapshotter_root: SOCI's root directory, None for the usual one.
         parallel_pull: SOCI's own keys that the user set, typed.
         decompressor: ``auto``, ``igzip``, ``isal``, ``unpigz``, ``none`` or an absolute path.
-        decompressor_args: of a decompressor given by its path; what makes it read stdin and write stdout.
+        decompressor_args: of a decompressor given by its path, None for every other.
         deadline: seconds that all waiting may take together.
         strict: fail instead of failing open.
         force: go on where workloads, images or edits of others are in the way.
@@ -62,7 +62,7 @@ class Settings:
     snapshotter_root: str | None = None
     parallel_pull: Mapping[str, object] = field(default_factory=dict)
     decompressor: str = "auto"
-    decompressor_args: tuple[str, ...] = ()
+    decompressor_args: tuple[str, ...] | None = None
     deadline: float = 120.0
     strict: bool = False
     force: bool = False
@@ -142,6 +142,7 @@ def _settings(line: CommandLine, chosen: Mapping[str, Given], problems: list[str
             source = chosen["decompressor"].source
             problems.append(f"{source} and {GZIP_PATH_KEY} name different programs: expected one of them")
         values["decompressor"] = path
+        given |= {"decompressor"}
     if str(values.get("decompressor", "")).startswith("/"):
         values["decompressor_args"] = USUAL_ARGS if args is None else args
     elif args is not None:
@@ -193,7 +194,8 @@ def to_json(settings: Settings) -> dict[str, object]:
     """The lasting settings, for the record."""
     document = {name: getattr(settings, name) for name in LASTING}
     document["parallel_pull"] = dict(settings.parallel_pull)
-    document["decompressor_args"] = list(settings.decompressor_args)
+    if settings.decompressor_args is not None:
+        document["decompressor_args"] = list(settings.decompressor_args)
     return document
 
 
@@ -204,12 +206,13 @@ def from_json(document: Mapping[str, object], command: str) -> Settings:
         StateError: a value is not one that ``to_json`` writes.
     """
     values = {name: document[name] for name in LASTING if name in document}
-    args, pull = values.get("decompressor_args", []), values.get("parallel_pull", {})
+    args, pull = values.get("decompressor_args"), values.get("parallel_pull", {})
     try:
         if not isinstance(pull, Mapping):
             raise ValueError(f"parallel_pull: found {pull!r}, expected an object")
         values["parallel_pull"] = {key: snapshotter.validate_key(key, value) for key, value in pull.items()}
-        values["decompressor_args"] = snapshotter.validate_key(GZIP_ARGS_KEY, args)
+        if args is not None:
+            values["decompressor_args"] = snapshotter.validate_key(GZIP_ARGS_KEY, args)
         for option in OPTIONS:
             if values.get(option.attribute) is not None:
                 values[option.attribute] = option.parse(values[option.attribute])

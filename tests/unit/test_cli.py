@@ -216,6 +216,16 @@ def test_install_prints_json_on_every_path(
     assert err.splitlines()[-1] == f"soci-bootstrap: ERROR {document['reason']}"
 
 
+def test_a_failure_names_the_release_that_was_asked_for(
+    command: Callable[[str, Run], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command("install", raising(LockHeldError("held")))
+    assert main(f"install --json --root {tmp_path} --arch arm64 --soci-version 0.14.1") == 1
+    document = json.loads(capsys.readouterr().out)
+    assert (document["soci_version"], document["arch"]) == ("0.14.1", "arm64")
+    assert document["sha256"].startswith("c01ecb40")
+
+
 @pytest.mark.parametrize("line", ["plan --json", "rollback --json", "config --json --nope", "mirror --json"])
 def test_other_commands_print_json_on_every_path(
     line: str, command: Callable[[str, Run], None], capsys: pytest.CaptureFixture[str]

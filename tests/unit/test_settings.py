@@ -327,6 +327,17 @@ def test_lasting_settings_survive_the_record() -> None:
     assert from_json(to_json(Settings("install")), "install").wiring == "auto"
 
 
+def test_a_decompressor_given_by_its_path_gets_the_usual_arguments() -> None:
+    for line in ("--decompressor /usr/bin/pigz", "--set decompress_streams.gzip.path=/usr/bin/pigz"):
+        settings = loaded(f"install {line}")
+        assert (settings.decompressor, settings.decompressor_args) == ("/usr/bin/pigz", ("-d", "-c"))
+        assert "decompressor" in settings.given
+        assert from_json(to_json(settings), "install").decompressor_args == ("-d", "-c")
+    bare = loaded("install --decompressor /x --set decompress_streams.gzip.args=[]")
+    assert bare.decompressor_args == ()
+    assert loaded("install --decompressor igzip").decompressor_args is None
+
+
 @pytest.mark.parametrize(
     "broken",
     [
