@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 DONE, FAILED, DEGRADED = 0, 1, 2
 
+_MODULES = {"bake": "install", "plan": "preview"}
+"""Commands that live in a module of another name; ``plan.py`` is the pure plan itself."""
+
 
 class Result(Protocol):
     """What every command module's ``run(settings, console)`` returns.
@@ -131,8 +134,7 @@ def _load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
 def _run(settings: Settings, console: Console) -> Result:
     import importlib
 
-    # A plan is an install that stops before it changes anything, a bake one that starts nothing.
-    module = "install" if settings.command in ("bake", "plan") else settings.command
+    module = _MODULES.get(settings.command, settings.command)
     run = importlib.import_module(f"soci_bootstrap.{module}").run
     result: Result = run(settings, console)
     return result

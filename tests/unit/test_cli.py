@@ -67,7 +67,7 @@ def main(line: str, **environ: str) -> int:
     [
         ("install", "install"),
         ("bake", "install"),
-        ("plan", "install"),
+        ("plan", "preview"),
         ("doctor", "doctor"),
         ("rollback", "rollback"),
         ("render userdata", "render"),
@@ -120,7 +120,7 @@ FAILED = (
 @pytest.mark.parametrize("error", REFUSED, ids=repr)
 @pytest.mark.parametrize("line", ["install", "install --strict", "bake", "plan", "doctor", "rollback"])
 def test_a_refusal_is_always_1(error: BaseException, line: str, command: Callable[[str, Run], None]) -> None:
-    for module in ("install", "doctor", "rollback"):
+    for module in ("install", "preview", "doctor", "rollback"):
         command(module, raising(error))
     assert main(line) == 1
 
@@ -150,7 +150,7 @@ def test_a_failure_is_2_only_where_a_node_fell_back(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for module in ("install", "doctor", "rollback", "config", "render", "mirror"):
+    for module in ("install", "preview", "doctor", "rollback", "config", "render", "mirror"):
         command(module, raising(error))
     assert main(line.format(root=tmp_path)) == status
     out, err = capsys.readouterr()
@@ -230,7 +230,7 @@ def test_a_failure_names_the_release_that_was_asked_for(
 def test_other_commands_print_json_on_every_path(
     line: str, command: Callable[[str, Run], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module in ("install", "rollback"):
+    for module in ("preview", "rollback"):
         command(module, raising(LockHeldError("held")))
     assert main(line) == 1
     document = json.loads(capsys.readouterr().out)
