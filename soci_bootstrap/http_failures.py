@@ -63,6 +63,8 @@ def classified(error: BaseException, name: str, bundle: str | None) -> Exception
 def cause(error: BaseException) -> str:
     """The operating system's or the library's word for it, without addresses."""
     links = list(_chain(error))
+    if any(type(link).__name__ == "IncompleteRead" for link in links):
+        return "it was cut short"
     for link in reversed(links):
         if isinstance(link, OSError) and not isinstance(link, HTTPError) and isinstance(link.strerror, str):
             return redact_text(link.strerror, 80)

@@ -40,8 +40,12 @@ class StagedFile:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
             self._fd = os.open(self.path, flags, 0o700)
+        except OSError as error:
+            raise self._failure(error) from error
+        try:
             os.fchmod(self._fd, 0o700)  # the umask may have taken bits away
         except OSError as error:
+            self.__exit__(None, None, None)
             raise self._failure(error) from error
         return self
 

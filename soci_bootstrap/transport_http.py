@@ -10,7 +10,7 @@ import os
 import re
 import ssl
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
 import requests
@@ -44,9 +44,9 @@ class HttpSource:
         self.url = url
         self.name = redact_url(url)
         self._environ = environ
-        self._session = requests.Session()
-        self._session.trust_env = False  # no .netrc, no proxies but those that we choose
-        self._session.mount("https://", _TlsAdapter())
+        # Without a requests.Session: that reads .netrc and proxies of its own choice, and the whole
+        # body of a redirect, however long.
+        self._adapter = _TlsAdapter()
 
     def open(self, offset: int, validator: str | None, timeout: float) -> Opened:
         """GET the URL, from ``offset`` on where ``validator`` still holds."""
@@ -60,9 +60,9 @@ class HttpSource:
             headers["If-Range"] = validator
         response = self._follow(headers, timeout)
         try:
-            return _opened(response, offset, self.name)
+            return self._opened(response, offset)
         except BaseException:
-            response.close()
+            self._close(response)
             raise
 
     def cancel(self) -> None:
@@ -92,26 +92,55 @@ class HttpSource:
         )
         bundle = ca_bundle(self._environ) if secure or (proxy or "").startswith("https") else None
         try:
-            return self._session.get(
-                url,
-                headers=dict(headers),
+            return self._adapter.send(
+                requests.Request("GET", url, headers=dict(headers)).prepare(),
                 stream=True,
-                allow_redirects=False,
                 timeout=(min(CONNECT, timeout), timeout),
-                proxies={parts.scheme: proxy} if proxy else {},
                 verify=bundle or True,
+                proxies={parts.scheme: proxy} if proxy else None,
             )
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             raise classified(error, redact_url(url), bundle) from None
 
+    def _opened(self, response: requests.Response, offset: int) -> Opened:
+        """What an answer offers.
+
+        Raises:
+            TransientError: 429, 5xx, or a range reply that is not what was asked for.
+            FetchError: anything else that is no body.
+        """
+        start, total = 0, _length(response)
+        if response.status_code == 206:
+            start, total = _content_range(response, offset, total)
+        elif response.status_code != 200:
+            raise refused(response, self.name)
+        return Opened(
+            read=lambda size: _read(response.raw, size),
+            close=lambda: self._close(response),
+            offset=start,
+            total=total,
+            validator=_validator(response),
+        )
+
+    def _close(self, response: requests.Response) -> None:
+        response.close()
+        self._adapter.close()
+
 
 class _TlsAdapter(HTTPAdapter):
-    """TLS 1.2 at least, whatever the defaults of the library and of the node."""
+    """TLS 1.2 at least, directly and through a proxy, whatever the defaults of library and node."""
 
-    def init_poolmanager(self, *args: object, **kwargs: object) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        super().init_poolmanager(*args, **kwargs, ssl_context=context)  # type: ignore[arg-type]
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs, ssl_context=_tls())
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        return super().proxy_manager_for(proxy, **kwargs, ssl_context=_tls(), proxy_ssl_context=_tls())
+
+
+def _tls() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
 
 
 def ca_bundle(environ: Mapping[str, str]) -> str:
@@ -144,7 +173,12 @@ def ca_bundle(environ: Mapping[str, str]) -> str:
 
 def _next_hop(url: str, target: str, name: str) -> str:
     """The URL that a redirect leads to, with the user information of ``url`` only on the same origin."""
-    old, new = urlsplit(url), urlsplit(urljoin(url, target))
+    try:
+        old, new = urlsplit(url), urlsplit(urljoin(url, target))
+    except ValueError:
+        raise FetchError(
+            f"could not fetch {name}", found="a redirect to no URL at all", expected="https", remedy=REMEDY
+        ) from None
     if new.scheme not in ("https", "http") or (old.scheme == "https" and new.scheme != "https"):
         raise FetchError(
             f"could not fetch {name}",
@@ -155,29 +189,6 @@ def _next_hop(url: str, target: str, name: str) -> str:
     host = new.netloc.rpartition("@")[2]
     same = (old.scheme, old.netloc.rpartition("@")[2].lower()) == (new.scheme, host.lower())
     return urlunsplit((new.scheme, old.netloc if same else host, new.path or "/", new.query, ""))
-
-
-def _opened(response: requests.Response, offset: int, name: str) -> Opened:
-    """What an answer offers.
-
-    Raises:
-        TransientError: 429, 5xx, or a range reply that is not what was asked for.
-        FetchError: anything else that is no body.
-    """
-    status = response.status_code
-    length = _length(response)
-    start, total = 0, length
-    if status == 206:
-        start, total = _content_range(response, offset, length)
-    elif status != 200:
-        raise refused(response, name)
-    return Opened(
-        read=lambda size: _read(response.raw, size),
-        close=response.close,
-        offset=start,
-        total=total,
-        validator=_validator(response),
-    )
 
 
 def _length(response: requests.Response) -> int | None:

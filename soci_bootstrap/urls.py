@@ -9,7 +9,7 @@ _QUERY = re.compile(r"(?P<path>[A-Za-z][A-Za-z0-9+.-]*://[^\s?#'\"]*)[?#][^\s'\"
 _BARE_QUERY = re.compile(r"\?[^\s'\"]*")
 _SECRETS = re.compile(
     r"(?i)\b(x-amz-[a-z-]+|authorization|token|secret|password|signature|sig|aws_[a-z_]+|access[-_]?key(?:[-_]?id)?)"
-    r"(\s*[=:]\s*)(?:(?:basic|bearer)\s+)?[^\s,;&'\"]+"
+    r"(['\"]?\s*[=:]\s*['\"]?)(?:(?:basic|bearer)\s+)?[^\s,;&'\"]+"
 )
 
 

@@ -72,9 +72,9 @@ BOMB = 24 << 20
 """Bytes: more than the test lets anything expand to."""
 
 
-def packed(*parts: bytes, end: bytes = END) -> bytes:
+def packed(*parts: bytes, end: bytes = END, level: int = 6) -> bytes:
     """These entries as a .tar.gz."""
-    return gzip.compress(b"".join(parts) + end, 6, mtime=0)
+    return gzip.compress(b"".join(parts) + end, level, mtime=0)
 
 
 def header(flags: int) -> bytes:

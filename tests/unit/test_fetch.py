@@ -1,0 +1,441 @@
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from corpus import archives, servers
+
+from soci_bootstrap import fetch, staged
+from soci_bootstrap.console import Console
+from soci_bootstrap.deadline import Deadline
+from soci_bootstrap.errors import (
+    ArchiveError,
+    BootstrapError,
+    DeadlineError,
+    DigestMismatchError,
+    FetchError,
+    UsageError,
+)
+from soci_bootstrap.fetch import Fetched, Request, fetch_binary
+from soci_bootstrap.retry import RetryPolicy
+
+QUICK = RetryPolicy(attempts=4, base=0.001)
+DIGEST = hashlib.sha256(servers.BODY).hexdigest()
+PATH = "v0.15.0/soci-snapshotter-0.15.0-linux-amd64.tar.gz"
+
+
+class Run:
+    """A fetch into a directory of its own, and what it said."""
+
+    def __init__(self, tmp_path, deadline: float = 15.0, policy: RetryPolicy = QUICK) -> None:
+        self.staged = tmp_path / "place" / "soci-snapshotter-grpc.tmp"
+        self.staged.parent.mkdir()
+        self.said = io.StringIO()
+        self.deadline = deadline
+        self.policy = policy
+
+    def __call__(self, request: Request, **environ: str) -> Fetched:
+        return fetch_binary(
+            request,
+            str(self.staged),
+            Deadline(self.deadline),
+            Console(1, self.said),
+            environ,
+            policy=self.policy,
+        )
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    return Run(tmp_path)
+
+
+def wanted(data: bytes = servers.BODY, **changes) -> Request:
+    return replace(Request("0.15.0", "amd64", sha256=hashlib.sha256(data).hexdigest()), **changes)
+
+
+def written(directory, data: bytes = servers.BODY, path: str = PATH):
+    target = directory / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(data)
+    return target
+
+
+@pytest.mark.parametrize("case", servers.CASES, ids=lambda case: case.name)
+def test_servers(case: servers.Case, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(fetch, "ARCHIVE_LIMIT", 32 << 20)
+    run = Run(tmp_path, case.deadline)
+    with servers.running(case) as server:
+        scheme, host = server.origin.split("://")
+        secret = f"{scheme}://user:{servers.SECRET}@{host}/base?sig={servers.SECRET}"
+        request = wanted(mirror=secret)
+        if case.error is None:
+            fetched = run(request, SSL_CERT_FILE=servers.CA)
+            assert run.staged.read_bytes() == servers.PROGRAM
+            assert run.staged.stat().st_mode & 0o7777 == 0o700
+            assert fetched.archive_sha256 == DIGEST
+            assert fetched.binary_sha256 == hashlib.sha256(servers.PROGRAM).hexdigest()
+            assert fetched.binary_size == len(servers.PROGRAM)
+            assert fetched.seconds_waited >= case.waited
+        else:
+            with pytest.raises((FetchError, DeadlineError), match=case.error) as caught:
+                run(request, SSL_CERT_FILE=servers.CA)
+            assert servers.SECRET not in str(caught.value)
+            assert caught.value.found
+            assert caught.value.remedy
+            assert list(run.staged.parent.iterdir()) == []
+        assert servers.SECRET not in run.said.getvalue()
+        if case.requests is not None:
+            assert len(server.seen) == case.requests
+        for seen in server.seen:
+            assert seen.headers["accept-encoding"] == "identity"
+
+
+def test_case_names_are_unique() -> None:
+    names = [case.name for case in servers.CASES]
+    assert sorted(set(names)) == sorted(names)
+
+
+def test_address_below_a_mirror(run) -> None:
+    with servers.Server(servers.GOOD) as server:
+        run(wanted(mirror=f"{server.origin}/deep/base/?token=1"))
+        assert server.seen[0].path == f"/deep/base/{PATH}?token=1"
+
+
+def test_ipv6_only(run) -> None:
+    with servers.Server(servers.GOOD, family=servers.socket.AF_INET6) as server:
+        run(wanted(mirror=server.origin))
+    assert run.staged.read_bytes() == servers.PROGRAM
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_credentials_stay_with_their_origin(run, same: bool) -> None:
+    with servers.Server(servers.GOOD) as other:
+        target = "{origin}/elsewhere" if same else f"{other.origin}/elsewhere"
+        with servers.Server(servers.first(servers.redirect(target), servers.GOOD)) as server:
+            run(wanted(mirror=server.origin.replace("://", "://user:hunter2@")))
+            assert server.seen[0].headers["authorization"].startswith("Basic ")
+            last = (server if same else other).seen[-1]
+    assert last.path == "/elsewhere"
+    assert ("authorization" in last.headers) is same
+
+
+def test_no_netrc(run, tmp_path, monkeypatch) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login user password hunter2\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    with servers.Server(servers.GOOD) as server:
+        run(wanted(mirror=server.origin))
+        assert "authorization" not in server.seen[0].headers
+
+
+def test_nobody_listens(run) -> None:
+    with servers.Server(servers.GOOD) as server:
+        origin = server.origin
+    with pytest.raises(FetchError, match="Connection refused"):
+        run(wanted(mirror=origin))
+
+
+def test_plain_http_on_an_https_port(run) -> None:
+    with servers.Server(servers.GOOD) as server, pytest.raises(FetchError, match="no TLS connection"):
+        run(wanted(mirror=server.origin.replace("http://", "https://")), SSL_CERT_FILE=servers.CA)
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_old_tls_is_refused(run) -> None:
+    with servers.Server(servers.GOOD, "server.pem") as server:
+        server._context.maximum_version = servers.ssl.TLSVersion.TLSv1_1
+        server._context.minimum_version = servers.ssl.TLSVersion.TLSv1
+        server._context.set_ciphers("ALL:@SECLEVEL=0")
+        with pytest.raises(FetchError, match="no TLS connection"):
+            run(wanted(mirror=server.origin), SSL_CERT_FILE=servers.CA)
+        assert server.seen == []
+
+
+# -- proxies ---------------------------------------------------------------------------------
+
+
+def test_http_goes_through_the_proxy(run) -> None:
+    with servers.Server(servers.GOOD) as proxy:
+        run(
+            wanted(mirror="http://mirror.test/base"),
+            http_proxy=proxy.origin.replace("://", "://user:hunter2@"),
+            NO_PROXY="other.test",
+        )
+        assert proxy.seen[0].path == f"http://mirror.test/base/{PATH}"
+        assert proxy.seen[0].headers["proxy-authorization"].startswith("Basic ")
+    assert servers.SECRET not in run.said.getvalue()
+
+
+def test_https_asks_the_proxy_for_a_tunnel(run) -> None:
+    with servers.Server(servers.reply(407, b"")) as proxy:
+        with pytest.raises(
+            FetchError, match=r"the proxy refuses to connect to https://mirror\.test"
+        ) as caught:
+            run(wanted(mirror="https://mirror.test"), HTTPS_PROXY=proxy.origin, SSL_CERT_FILE=servers.CA)
+        assert proxy.seen[0].path == "mirror.test:443"
+    assert "407" in str(caught.value)
+
+
+# -- digests ---------------------------------------------------------------------------------
+
+
+def beside(digest: str, status: int = 200) -> servers.Behave:
+    def behave(x: servers.Exchange) -> None:
+        if x.path.endswith(".sha256sum"):
+            x.reply(status, digest.encode())
+        else:
+            x.reply(200, servers.BODY)
+
+    return behave
+
+
+def test_a_version_that_is_not_pinned_is_believed_of_its_own_origin_with_a_warning(run) -> None:
+    asset = "soci-snapshotter-0.99.0-linux-amd64.tar.gz"
+    with servers.Server(beside(f"{DIGEST}  {asset}\n"), "server.pem") as server:
+        fetched = run(Request("0.99.0", "amd64", mirror=server.origin), SSL_CERT_FILE=servers.CA)
+        assert [seen.path for seen in server.seen] == [f"/v0.99.0/{asset}.sha256sum", f"/v0.99.0/{asset}"]
+    assert fetched.warning is not None
+    assert "not pinned" in fetched.warning
+    assert fetched.requests == 2
+    assert "WARNING" in run.said.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("text", "status", "error"),
+    [
+        ("0" * 64, 200, "is not SOCI 0.99.0 amd64"),
+        (f"{DIGEST}  another.tar.gz\n", 200, "holds no digest"),
+        ("<html>", 200, "holds no digest: found <html>"),
+        ("", 200, "found an empty file"),
+        ("f" * 10_000, 200, "too large"),
+        ("", 404, "HTTP status 404"),
+    ],
+)
+def test_digests_that_are_none(run, text: str, status: int, error: str) -> None:
+    with servers.Server(beside(text, status), "server.pem") as server, pytest.raises(FetchError, match=error):
+        run(Request("0.99.0", "amd64", mirror=server.origin), SSL_CERT_FILE=servers.CA)
+    assert not run.staged.exists()
+
+
+def test_the_digest_that_is_given_overrides_the_pinned_one(run, tmp_path) -> None:
+    written(tmp_path)
+    with pytest.raises(DigestMismatchError) as caught:
+        run(Request("0.15.0", "amd64", mirror=str(tmp_path)))
+    assert DIGEST in str(caught.value)
+    assert "d34f610d88b19bec1fa4e0591e2ec0950c0bca73a16a66c56dffe843aa6611fa (pinned" in str(caught.value)
+    run(Request("0.15.0", "amd64", sha256=DIGEST.upper(), mirror=str(tmp_path)))
+    assert run.staged.read_bytes() == servers.PROGRAM
+
+
+@pytest.mark.parametrize(
+    ("request_", "problem"),
+    [
+        (Request("0.99.0", "amd64", mirror="http://mirror.test"), "plain http"),
+        (Request("0.99.0", "amd64", tarball="x.tar.gz"), "--tarball is given"),
+        (Request("0.10.0", "amd64"), "no parallel pull"),
+        (Request("latest", "amd64"), "not a SOCI version"),
+        (Request("0.15.0", "riscv64"), "unknown architecture 'riscv64'"),
+        (Request("0.15.0", "amd64", sha256="abc"), "64 hexadecimal digits"),
+        (Request("0.15.0", "amd64", mirror="ftp://mirror.test"), "expected https://"),
+        (Request("0.15.0", "amd64", mirror="/a", tarball="b"), "one of them"),
+    ],
+)
+def test_requests_that_are_refused_before_anything_happens(run, request_: Request, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        run(request_)
+    assert run.said.getvalue() == ""
+
+
+def test_all_problems_are_told_at_once(run) -> None:
+    with pytest.raises(UsageError) as caught:
+        run(Request("0.1.0", "mips", sha256="?"))
+    assert len(caught.value.problems) == 3
+
+
+# -- local sources ---------------------------------------------------------------------------
+
+
+def test_tarball(run, tmp_path) -> None:
+    tarball = tmp_path / "any name"
+    tarball.write_bytes(servers.BODY)
+    fetched = run(wanted(tarball=str(tarball)))
+    assert run.staged.read_bytes() == servers.PROGRAM
+    assert fetched.requests == 1
+    assert fetched.warning is None
+
+
+@pytest.mark.parametrize("form", ["{}", "{}/", "file://{}", "file://localhost{}"])
+def test_directory_as_a_mirror(run, tmp_path, form: str) -> None:
+    written(tmp_path / "a mirror")
+    run(wanted(mirror=form.format(tmp_path / "a mirror").replace(" ", "%20" if "file:" in form else " ")))
+    assert run.staged.read_bytes() == servers.PROGRAM
+
+
+def test_local_sources_that_are_none(run, tmp_path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for path, problem in (
+        ("absent", "No such file"),
+        ("fifo", "not a regular file"),
+        (".", "not a regular file"),
+    ):
+        with pytest.raises(FetchError, match=problem):
+            run(wanted(tarball=str(tmp_path / path)))
+    with pytest.raises(UsageError, match="expected an https, http, s3 or file URL"):
+        run(wanted(mirror="file://otherhost/mirror"))
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in archives.CASES if len(case.data) < 20_000], ids=lambda case: case.name
+)
+def test_archives_through_the_whole_path(case: archives.Case, run, tmp_path) -> None:
+    tarball = tmp_path / "archive"
+    tarball.write_bytes(case.data)
+    if case.problem is None:
+        run(wanted(case.data, tarball=str(tarball)))
+        assert run.staged.read_bytes() == archives.PROGRAM
+    else:
+        with pytest.raises(ArchiveError):
+            run(wanted(case.data, tarball=str(tarball)))
+        assert list(run.staged.parent.iterdir()) == []
+
+
+def test_the_wrong_digest_goes_before_the_wrong_archive(run, tmp_path) -> None:
+    tarball = tmp_path / "archive"
+    tarball.write_bytes(servers.BODY[:-100])
+    with pytest.raises(DigestMismatchError, match="cut short"):
+        run(wanted(tarball=str(tarball)))
+
+
+# -- the staged file -------------------------------------------------------------------------
+
+
+def test_umask_plays_no_part(run, tmp_path) -> None:
+    previous = os.umask(0o777)
+    try:
+        run(wanted(mirror=str(written(tmp_path).parents[1])))
+    finally:
+        os.umask(previous)
+    assert run.staged.stat().st_mode & 0o7777 == 0o700
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "dangling"])
+def test_what_stands_there_already_is_not_touched(run, tmp_path, kind: str) -> None:
+    victim = tmp_path / "victim"
+    if kind != "dangling":
+        victim.write_text("precious")
+    if kind == "file":
+        os.link(victim, run.staged)
+    else:
+        run.staged.symlink_to(victim)
+    with pytest.raises(FetchError, match=r"can't write .*File exists"):
+        run(wanted(mirror=str(written(tmp_path).parents[1])))
+    assert os.path.lexists(run.staged)
+    assert not victim.exists() or victim.read_text() == "precious"
+
+
+@pytest.mark.parametrize("call", ["posix_fallocate", "write", "fsync", "fchmod"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT])
+def test_a_disk_that_fails(run, tmp_path, monkeypatch, call: str, code: int) -> None:
+    def fail(*_):
+        raise OSError(code, os.strerror(code))
+
+    mirror = str(written(tmp_path).parents[1])
+    monkeypatch.setattr(staged, "os", Faulty(call, fail))
+    with pytest.raises(FetchError, match=os.strerror(code)) as caught:
+        run(wanted(mirror=mirror))
+    assert str(run.staged) in str(caught.value)
+    assert caught.value.remedy
+    assert list(run.staged.parent.iterdir()) == []
+
+
+def test_a_file_system_without_reservations(run, tmp_path, monkeypatch) -> None:
+    def fail(*_):
+        raise OSError(errno.EOPNOTSUPP, "not supported")
+
+    monkeypatch.setattr(staged, "os", Faulty("posix_fallocate", fail))
+    run(wanted(mirror=str(written(tmp_path).parents[1])))
+    assert run.staged.read_bytes() == servers.PROGRAM
+
+
+class Faulty:
+    """``os``, with one call that does something else."""
+
+    def __init__(self, name: str, instead) -> None:
+        self._name, self._instead = name, instead
+
+    def __getattr__(self, name: str):
+        return self._instead if name == self._name else getattr(os, name)
+
+
+def test_no_directory(run, tmp_path) -> None:
+    mirror = str(written(tmp_path).parents[1])
+    run.staged.parent.rmdir()
+    with pytest.raises(FetchError, match="create the directory"):
+        run(wanted(mirror=mirror))
+
+
+def test_a_signal_leaves_nothing_behind(run, tmp_path) -> None:
+    class Interrupting(Console):
+        def progress(self, label: str, done: int, total: int | None) -> None:
+            if done:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch_binary(
+            wanted(mirror=str(written(tmp_path).parents[1])),
+            str(run.staged),
+            Deadline(10),
+            Interrupting(0, run.said),
+            {},
+        )
+    assert list(run.staged.parent.iterdir()) == []
+
+
+def test_every_error_is_one_of_ours() -> None:
+    for kind in (FetchError, DigestMismatchError, ArchiveError, DeadlineError, UsageError):
+        assert issubclass(kind, BootstrapError)
+
+
+# -- memory ----------------------------------------------------------------------------------
+
+MEASURE = """
+import os, re, sys
+from soci_bootstrap.console import Console
+from soci_bootstrap.deadline import Deadline
+from soci_bootstrap.fetch import Request, fetch_binary
+fetch_binary(Request("0.15.0", "amd64", sha256=sys.argv[2], mirror=sys.argv[1]), sys.argv[3], Deadline(60),
+             Console(), os.environ)
+# Not ru_maxrss: that remembers the process which started this one.
+print(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
+"""
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("megabytes", [60, 300])
+def test_memory_stays_flat(tmp_path, megabytes: int) -> None:
+    program = (servers.PROGRAM[:100_000] + b"\0" * 900_000) * megabytes
+    body = archives.packed(archives.entry(data=program), level=1)
+    staged_path = tmp_path / "staged.tmp"
+    with servers.Server(servers.reply(body=body)) as server:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                MEASURE,
+                server.origin,
+                hashlib.sha256(body).hexdigest(),
+                str(staged_path),
+            ],
+            check=True,
+            stdout=subprocess.PIPE,
+            timeout=60,
+        )
+    assert staged_path.stat().st_size == megabytes * 1_000_000
+    assert int(done.stdout) <= 48 * 1024
