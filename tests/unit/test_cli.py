@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -45,6 +46,10 @@ def handler() -> Iterator[None]:
 def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Run], None]:
     def put(name: str, run: Run) -> None:
         module = ModuleType(f"soci_bootstrap.{name}")
+        module.__path__ = []  # some commands are packages, whose other modules stay importable
+        real = importlib.util.find_spec(module.__name__)
+        if real is not None and real.submodule_search_locations:
+            module.__path__ = list(real.submodule_search_locations)
         module.run = run  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, module.__name__, module)
 
