@@ -110,7 +110,7 @@ def desire(
     """
     chosen = wiring.choose(settings.wiring, facts, settings.snapshotter_root)
     _refuse_stranding(settings, facts, record)
-    daemon, version, sha256 = _daemon(settings, facts)
+    daemon, version, sha256 = _daemon(settings, facts, record)
     config = GATE_CONFIG if facts.node_config.gate else CONFIG
     inflater, files = _decompressor(settings, facts, excluded)
     pull = tuning.tune(
@@ -228,16 +228,26 @@ def _refuse_stranding(settings: Settings, facts: Facts, record: Record | None) -
     )
 
 
-def _daemon(settings: Settings, facts: Facts) -> tuple[str, str, str | None]:
-    """The program, its version and its archive's digest; the AMI's own where it is new enough."""
-    asked = settings.soci_version
-    own = facts.ami.version
-    specific = settings.tarball or settings.sha256
+def _daemon(settings: Settings, facts: Facts, record: Record | None) -> tuple[str, str, str | None]:
+    """The program, its version and its archive's digest; the AMI's own where it is new enough.
+
+    Once one was fetched for this node it stays in use: the options that led to it (``--tarball``,
+    ``--sha256``) are not there at the next boot.
+    """
+    asked, own = settings.soci_version, facts.ami.version
+    fetched = record.binary if record else None
     enough = releases.parse_version(asked) if asked else releases.MINIMUM
+    specific = settings.tarball or settings.sha256 or fetched
     if own is not None and not specific and own >= enough:
         return facts.ami.binary, ".".join(map(str, own)), None
     version = asked or releases.NEWEST
-    return DAEMON, version, settings.sha256 or releases.pinned_digest(version, facts.arch)
+    # What is recorded was verified then; only a digest given now asks for another archive.
+    recorded = (
+        fetched.archive_sha256
+        if fetched and (fetched.version, fetched.arch) == (version, facts.arch)
+        else None
+    )
+    return DAEMON, version, settings.sha256 or recorded or releases.pinned_digest(version, facts.arch)
 
 
 def _discard_is_safe(version: str) -> bool:

@@ -38,10 +38,11 @@ def run(daemon: str, config: str, deadline: Deadline, environment: Mapping[str, 
             process = _start(argv, output.fileno(), environment)
             try:
                 ready = _wait(process, address, deadline.limit(SECONDS))
+                status = process.poll()
             finally:
                 _stop(process)
         if not ready:
-            raise _failure(daemon, config, process.returncode, log)
+            raise _failure(daemon, config, status, log)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -83,7 +84,7 @@ def _failure(daemon: str, config: str, status: int | None, log: str) -> Prefligh
     with open(log, "rb") as file:
         words = file.read()[-4096:].decode("utf-8", "replace").strip().splitlines()
     last = words[-1][:300] if words else "no message"
-    ended = f"it ended with status {status}" if status not in (None, 0, -15) else "no answer within 5 s"
+    ended = "no answer in time" if status is None else f"it ended with status {status}"
     return PreflightError(
         "the SOCI snapshotter does not run on this node",
         found=f"{ended} ({last})",
