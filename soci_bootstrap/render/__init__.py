@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,9 @@ _RENDERERS = {
     "image-builder": image_builder_component,
     "packer": packer_template,
 }
+
+# Control characters, and those that YAML 1.1 takes for the end of a line.
+_NOT_IN_YAML = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]"
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def _request(settings: Settings) -> Request:
     node_config = None
     if options.node_config is not None:
         try:
-            node_config = _read_text(options.node_config)
+            node_config = _read_node_config(options.node_config)
         except StateError as error:
             found.append(str(error))
     if found or options.zipapp_url is None:
@@ -107,12 +111,21 @@ def _request(settings: Settings) -> Request:
     )
 
 
-def _read_text(path: str) -> str:
+def _read_node_config(path: str) -> str:
+    """The document's text. nodeadm gives up on one that doesn't parse, and the node never joins."""
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read()
     except (OSError, UnicodeDecodeError) as error:
         raise StateError(f"--node-config: can't read {path}: {error}") from error
+    if not re.search(r"""\bkind["']?\s*:\s*["']?NodeConfig\b""", text):
+        raise StateError(f"--node-config: {path} is none", expected="a document of kind: NodeConfig")
+    if re.search(
+        "[^\\t\\n\\r\\x20-\\x7e\\xa0-\\u2027\\u202a-\\ud7ff\\ue000-\\ufefe\\uff00-\\ufffd\\U00010000-\\U0010ffff]",
+        text,
+    ):
+        raise StateError(f"--node-config: {path} holds a control character", expected="YAML or JSON text")
+    return text
 
 
 def _stub() -> str:

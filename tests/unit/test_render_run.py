@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 
 import pytest
+import yaml
 from render_requests import DIGEST, NODE_CONFIG, STUB, URL
 
 from soci_bootstrap import resources, settings
@@ -78,6 +79,31 @@ def test_the_users_node_config_is_read_from_its_file(tmp_path: Path) -> None:
     path.write_text(NODE_CONFIG)
     result, _ = rendered("userdata", *PINNED, "--node-config", str(path))
     assert NODE_CONFIG.strip() in result.text
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"MIME-Version: 1.0\n", "expected a document of kind: NodeConfig"),
+        (b"kind: NodeConfiguration\n", "expected a document of kind: NodeConfig"),
+        (b"kind: NodeConfig # \x1b[31m\n", "holds a control character"),
+        ("kind: NodeConfig # \u2028\n".encode(), "holds a control character"),
+        (b"kind: NodeConfig # \xff\n", "can't read"),
+    ],
+)
+def test_what_nodeadm_could_not_read_is_refused(content: bytes, part: str, tmp_path: Path) -> None:
+    path = tmp_path / "node-config"
+    path.write_bytes(content)
+    with pytest.raises(UsageError, match=part):
+        rendered("userdata", *PINNED, "--node-config", str(path))
+
+
+@pytest.mark.parametrize("content", ['{"kind": "NodeConfig"}', "\ufeffkind: NodeConfig # ü → ✓ 🙂\r\n"])
+def test_what_nodeadm_can_read_is_carried(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "node-config"
+    path.write_bytes(content.encode())
+    document = rendered("ec2nodeclass", *PINNED, "--node-config", str(path))[0].text
+    assert content.strip("\ufeff\r\n") in yaml.safe_load(document)["spec"]["userData"]
 
 
 def test_a_placeholder_for_the_cluster_is_told() -> None:
