@@ -1,0 +1,80 @@
+#!/bin/sh
+# Fetches soci-bootstrap's zipapp, checks it, runs it: [COMMAND] [OPTION]..., `install` by default. Ends with its
+# status; 2, or 1 for bad usage, bake, --root, --strict, where it never ran.
+{ # cut short, all this is a syntax error
+give_up() {
+  echo "soci-bootstrap: ERROR $(printf %s "$*" | tr '\n' ' '); nothing was changed" >&2
+  exit "$failed"
+}
+
+settle() {
+  failed=2 limit=${SOCI_BOOTSTRAP_DEADLINE:-} last=
+  [ -n "$limit" ] || limit=$(sed -n 's/^deadline *= *//p' /etc/soci-bootstrap/config.toml 2>/dev/null)
+  for word in "$command" "$@"; do
+    case $last$word in
+      bake | --strict | --root | --root=*) failed=1 ;;
+      --deadline=* | --deadline?*) limit=${word#--deadline=} ;;
+    esac
+    case $word in --deadline) last=$word ;; *) last= ;; esac
+  done
+  limit=${limit%%.*}
+  case $limit in '' | *[!0-9]*) limit=120 ;; esac
+  end=$(($(date +%s) + limit))
+}
+
+remaining() {
+  left=$((end - $(date +%s)))
+  [ "$left" -gt 0 ] || give_up "the deadline of $limit s passed while fetching $shown"
+}
+
+find_python() {
+  for python in /usr/bin/python3 python3 python3.11 python3.9; do
+    "$python" -Ic 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null && return
+  done
+  give_up "no Python 3.9 or newer; install python3"
+}
+
+fetch() {
+  case $url in
+    https://*) set -- curl -fsSL --proto =https --tlsv1.2 --connect-timeout 9 --retry 3 -o "$zipapp" "$url" ;;
+    s3://*) set -- aws s3 cp --only-show-errors "$url" "$zipapp" ;;
+    file:///*) set -- cp "${url#file://}" "$zipapp" ;;
+    *) failed=1; give_up "can't fetch $shown: expected https://, s3:// or file:///" ;;
+  esac
+  for pause in 1 3 0; do
+    remaining
+    why=$(timeout "$left" "$@" 2>&1 </dev/null)
+    case $1-$? in
+      *-0) return ;;
+      curl-7 | curl-18 | curl-35 | curl-52 | curl-56) sleep $pause ;; # broken off
+      *) break ;;
+    esac
+  done
+  remaining
+  give_up "can't fetch $shown: $why"
+}
+
+main() {
+  umask 077
+  export LC_ALL=C HOME="${HOME:-/root}" PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+  url=${SOCI_BOOTSTRAP_ZIPAPP_URL:-@ZIPAPP_URL@} sha256=${SOCI_BOOTSTRAP_ZIPAPP_SHA256:-@ZIPAPP_SHA256@}
+  shown=${url%%\?*} # not its signature
+  case ${1:-} in -* | '') command=install ;; *) command=$1; shift ;; esac
+  settle "$@"
+  case $url$sha256 in *@ZIP*) failed=1; give_up "set SOCI_BOOTSTRAP_ZIPAPP_URL and SOCI_BOOTSTRAP_ZIPAPP_SHA256" ;; esac
+  find_python
+  dir=$(mktemp -d /run/soci-bootstrap.XXXXXX 2>&1) || give_up "$dir; run this as root"
+  trap 'rm -rf "$dir"' EXIT
+  trap 'exit 143' HUP INT TERM
+  zipapp=$dir/soci-bootstrap.pyz
+  fetch
+  found=$(sha256sum <"$zipapp" | cut -c -64)
+  [ "$found" = "$sha256" ] || give_up "$shown: found sha256 $found, expected $sha256"
+  remaining
+  case $command in install | bake) set -- "$@" --deadline "$left" ;; esac
+  "$python" -I "$zipapp" "$command" "$@" </dev/null
+  exit
+}
+
+main "$@"
+}
