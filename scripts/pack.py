@@ -1,5 +1,6 @@
-"""Write the zipapp to stdout: pack.py SOURCE THIRD_PARTY WHEELS COMMIT.
+"""Write the zipapp to stdout: pack.py SOURCE PARTS COMMIT.
 
+PARTS holds the wheels that the lock files pin: ``pure`` for the code, ``isal`` with one an architecture.
 Runs on the node's own Python, 3.9, where scripts/build can have one: the byte code in the archive is
 then the node's, and compiler and zlib are the same whatever machine builds. Same input, same bytes:
 names sorted, times and modes fixed, nothing taken from locale, umask or clock.
@@ -19,7 +20,7 @@ MAGIC_39 = b"\x61\x0d\x0d\x0a"
 SHEBANG = b"#!/usr/bin/python3 -I\n"
 MAIN = "from soci_bootstrap.cli import entry\n\nentry()\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)
-PACKAGES = ("requests", "urllib3", "tomli", "tomli_w")
+PACKAGES = ("requests", "tomli", "tomli_w", "urllib3")
 PRUNED = (
     "requests/help.py",
     "requests/__main__.py",
@@ -27,6 +28,10 @@ PRUNED = (
     "urllib3/http2/connection.py",
 )
 """What nothing imports on a node: foreign platforms, optional TLS stacks, HTTP/2, command lines."""
+NOTICE = b"""\
+soci-bootstrap is under the Apache License 2.0 (LICENSE). This archive also carries parts of the
+packages below, each under its own licence.
+"""
 
 Files = dict[str, bytes]
 
@@ -36,7 +41,7 @@ def read(path: str) -> bytes:
         return file.read()
 
 
-def below(directory: str, prefix: str = "") -> Files:
+def below(directory: str, prefix: str) -> Files:
     """Every file below a directory, links followed, by its name in the archive."""
     found = {}
     for parent, directories, names in os.walk(directory, followlinks=True):
@@ -53,49 +58,37 @@ def ours(source: str, commit: str) -> Files:
     files["soci_bootstrap/_build.py"] = f'"""Written by scripts/build."""\n\nCOMMIT = "{commit}"\n'.encode()
     files["__main__.py"] = MAIN.encode()
     files["LICENSE"] = read(os.path.join(source, "LICENSE"))
-    files.update(below(os.path.join(source, "scripts", "shims")))
+    files.update(below(os.path.join(source, "scripts", "shims"), ""))
     return files
 
 
-def third_party(directory: str) -> Files:
-    files = {}
-    for package in PACKAGES:
-        found = below(os.path.join(directory, package), f"{package}/")
-        files.update({n: d for n, d in found.items() if n.endswith(".py") and not n.startswith(PRUNED)})
-    return files
+def wheels(directory: str) -> list[str]:
+    return [os.path.join(directory, name) for name in sorted(os.listdir(directory))]
 
 
-def carried(wheels: str) -> Files:
-    """``igzip_lib`` of each wheel, one wheel an architecture, as data of our package."""
-    files = {}
-    for wheel in sorted(os.listdir(wheels)):
-        with zipfile.ZipFile(os.path.join(wheels, wheel)) as archive:
+def third_party(parts: str) -> tuple[Files, Files]:
+    """The code we take from the wheels, and the licence texts that go with it."""
+    code, licences = {}, {}
+    for wheel in [*wheels(os.path.join(parts, "pure")), *wheels(os.path.join(parts, "isal"))]:
+        distribution, number = os.path.basename(wheel).split("-")[:2]
+        if distribution not in (*PACKAGES, "isal"):
+            continue
+        with zipfile.ZipFile(wheel) as archive:
             for name in archive.namelist():
-                module, _, suffix = name.partition("igzip_lib.cpython-")
-                if module == "isal/" and suffix.endswith("-linux-gnu.so"):
-                    python, machine = suffix.split("-")[:2]
-                    files[f"soci_bootstrap/data/igzip_lib-{python}-{machine}.so"] = archive.read(name)
-    return files
+                package, base = name.split("/")[0], os.path.basename(name)
+                if package in PACKAGES and name.endswith(".py") and not name.startswith(PRUNED):
+                    code[name] = archive.read(name)
+                elif name.startswith("isal/igzip_lib.cpython-") and name.endswith("-linux-gnu.so"):
+                    _, version, machine = base.split("-")[:3]
+                    code[f"soci_bootstrap/data/igzip_lib-{version}-{machine}.so"] = archive.read(name)
+                elif base.upper().startswith(("LICENSE", "NOTICE")):
+                    licences[f"{distribution} {number}: {name}"] = archive.read(name)
+    return code, licences
 
 
-def notice(directory: str, wheels: str) -> bytes:
-    """The licences of everything in the archive that is not ours."""
-    texts = {}
-    for entry in sorted(os.listdir(directory)):
-        package = entry.partition("-")[0]
-        if entry.endswith(".dist-info") and package in PACKAGES:
-            for name, data in below(os.path.join(directory, entry)).items():
-                if os.path.basename(name).upper().startswith(("LICENSE", "NOTICE")):
-                    texts[f"{entry[: -len('.dist-info')].replace('-', ' ')}: {os.path.basename(name)}"] = data
-    wheel = sorted(os.listdir(wheels))[0]
-    with zipfile.ZipFile(os.path.join(wheels, wheel)) as archive:
-        for name in archive.namelist():
-            if name.endswith("/LICENSE"):
-                what = "ISA-L" if "isa-l/" in name else f"python-isal {wheel.split('-')[1]}"
-                texts[f"{what}: LICENSE"] = archive.read(name)
-    head = b"soci-bootstrap is under the Apache License 2.0 (LICENSE). It also carries, as published:\n"
-    parts = [b"\n==== " + title.encode() + b" ====\n\n" + text for title, text in sorted(texts.items())]
-    return head + b"".join(parts)
+def notice(licences: Files) -> bytes:
+    parts = [b"\n==== " + title.encode() + b" ====\n\n" + text for title, text in sorted(licences.items())]
+    return NOTICE + b"".join(parts)
 
 
 def compiled(name: str, source: bytes) -> bytes:
@@ -104,7 +97,7 @@ def compiled(name: str, source: bytes) -> bytes:
     return MAGIC_39 + struct.pack("<I", 0b01) + importlib.util.source_hash(source) + marshal.dumps(code)
 
 
-def pack(files: Files, stored: bool = False) -> bytes:
+def pack(files: Files) -> bytes:
     buffer = io.BytesIO()
     buffer.write(SHEBANG)
     with zipfile.ZipFile(buffer, "a") as archive:
@@ -112,14 +105,15 @@ def pack(files: Files, stored: bool = False) -> bytes:
             entry = zipfile.ZipInfo(name, EPOCH)
             entry.create_system = 3
             entry.external_attr = 0o100644 << 16
-            entry.compress_type = zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED
+            entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, files[name], compresslevel=9)
     return buffer.getvalue()
 
 
-def main(source: str, directory: str, wheels: str, commit: str) -> None:
-    files = {**third_party(directory), **ours(source, commit), **carried(wheels)}
-    files["NOTICE"] = notice(directory, wheels)
+def main(source: str, parts: str, commit: str) -> None:
+    files, licences = third_party(parts)
+    files.update(ours(source, commit))
+    files["NOTICE"] = notice(licences)
     if importlib.util.MAGIC_NUMBER == MAGIC_39:
         # Sorted: what marshal writes depends on what was compiled before.
         for name in sorted(files):
