@@ -60,6 +60,7 @@ def _build(root: str, target: Path) -> None:
         node.write(
             "/etc/systemd/system/containerd.service.d/00-runtime-slice.conf", "[Service]\nSlice=runtime.slice\n"
         )
+        node.write("/etc/hostname", "ip-10-0-0-1.us-west-2.compute.internal\n")
         _vendor(node)
         node.write("/etc/eks/pause.tar", images.pause().archive(images.PAUSE))
         node.boot()

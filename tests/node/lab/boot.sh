@@ -1,7 +1,7 @@
 # Runs as the first process in a node's namespaces and becomes its systemd.
-# In: ROOT LAYERS UPPER WORK VARLIB ARRAY NODE_NAME NODE_ENV
+# In: ROOT LAYERS UPPER WORK VARLIB ARRAY NODE_ENV
 set -e
-hostname "$NODE_NAME"
+hostname node
 mount -t overlay overlay -o "lowerdir=$LAYERS,upperdir=$UPPER,workdir=$WORK" "$ROOT"
 cd "$ROOT"
 # containerd's overlayfs snapshotter can't put its upper directories upon an overlay.

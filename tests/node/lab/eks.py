@@ -7,7 +7,7 @@ import email
 import json
 from collections.abc import Sequence
 
-from tests.node.lab import ami, rootfs
+from tests.node.lab import ami, mirror, rootfs
 from tests.node.lab.node import Node
 from tests.node.lab.soci import build
 
@@ -81,6 +81,7 @@ def eks_node(
     chosen = ami_ or Ami()
     userdata = userdata or mime(nodeconfig, scripts)
     node = Node(chosen.root, private_network=private_network, upon=[ami.layer(chosen.root)])
+    mirror.introduce(node)
     _describe(node, chosen)
     _install_units(node, chosen)
     node.write("/opt/lab/user-data", userdata)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import socket
 import ssl
 import subprocess
 from pathlib import Path
@@ -15,15 +16,14 @@ from tests.node.lab.rootfs import LabError
 from tests.node.lab.server import Request, Response, Server
 from tests.node.lab.soci.build import Release
 
-HOST = "mirror.test"
-_BUNDLES = ("/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt")
+HOST, REGISTRY = "mirror.test", "registry.test"
 
 
 class Mirror(Server):
-    """Serves what ``put`` was given, and a plain-text list of nothing else.
+    """Serves what ``put`` was given.
 
     Args:
-        node: in whose network it listens; it is made to know the name and to trust the authority.
+        node: in whose network it listens; ``introduce`` must have been called for it (``eks_node`` does).
         tls: False for plain http.
         port: of 127.0.0.1 in the node's network.
     """
@@ -32,9 +32,6 @@ class Mirror(Server):
         self.files: dict[str, bytes] = {}
         super().__init__(_listen(node, port), self._file, _context() if tls else None)
         self.url = f"http{'s' if tls else ''}://{HOST}:{port}"
-        know(node, HOST)
-        if tls:
-            trust(node)
 
     def put(self, path: str, data: bytes) -> str:
         """Serve ``data``; its URL."""
@@ -52,18 +49,18 @@ class Mirror(Server):
 
 
 class Registry(Server):
-    """A container registry, read only: images put into ``push`` can be pulled as ``localhost:PORT/NAME:TAG``."""
+    """A container registry over https: what ``push`` was given can be pulled."""
 
-    def __init__(self, node: Node, port: int = 5000) -> None:
+    def __init__(self, node: Node, *, port: int = 5000) -> None:
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, Image] = {}
-        super().__init__(_listen(node, port), self._answer)
+        super().__init__(_listen(node, port), self._answer, _context())
 
     def push(self, image: Image, name: str = "app", tag: str = "latest") -> str:
         """Offer an image; its reference."""
         self.blobs.update(image.blobs)
         self.manifests[f"{name}/{tag}"] = self.manifests[f"{name}/{image.digest}"] = image
-        return f"localhost:{self.port}/{name}:{tag}"
+        return f"{REGISTRY}:{self.port}/{name}:{tag}"
 
     def _answer(self, request: Request) -> Response:
         path = request.path.partition("?")[0]
@@ -80,22 +77,15 @@ class Registry(Server):
         return Response(b'{"errors": [{"code": "NOT_FOUND"}]}', 404, {"Content-Type": "application/json"})
 
 
-def know(node: Node, host: str) -> None:
-    """Let the node resolve ``host`` to its own loopback."""
+def introduce(node: Node) -> None:
+    """Have the node resolve our names to its own loopback and trust our authority, by its own CA bundle."""
     hosts = node.read("/etc/hosts") if node.exists("/etc/hosts") else "127.0.0.1 localhost\n"
-    if host not in hosts.split():
-        node.write("/etc/hosts", f"{hosts}127.0.0.1 {host}\n")
+    node.write("/etc/hosts", f"{hosts}127.0.0.1 {HOST} {REGISTRY}\n")
+    bundle = "/etc/ssl/certs/ca-certificates.crt"
+    node.write(bundle, node.read(bundle) + (_authority() / "ca.pem").read_text())
 
 
-def trust(node: Node) -> None:
-    """Add the authority to the node's own CA bundle."""
-    authority = (_authority() / "ca.pem").read_text()
-    for bundle in _BUNDLES:
-        if node.exists(bundle) and authority not in (text := node.read(bundle)):
-            node.write(bundle, text + authority)
-
-
-def _listen(node: Node, port: int):  # type: ignore[no-untyped-def]
+def _listen(node: Node, port: int) -> socket.socket:
     if node.net is None:
         raise LabError("servers need a node with a private network")
     return node.net.listen("127.0.0.1", port)

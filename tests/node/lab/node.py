@@ -82,24 +82,24 @@ class Node:
         if self.pid:
             raise LabError("the node is on already")
         started = time.monotonic()
-        self._process = subprocess.Popen(
-            self._boot_command(),
-            env={
-                "PATH": os.environ["PATH"],
-                "ROOT": str(self.directory / "merged"),
-                "LAYERS": ":".join(map(str, self.layers)),
-                "UPPER": str(self.upper),
-                "WORK": str(self.directory / "work"),
-                "VARLIB": str(self.var_lib),
-                "ARRAY": str(self.array),
-                "NODE_NAME": "node",
-                "NODE_ENV": " ".join(f"{key}={value}" for key, value in self._environment.items()),
-            },
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=open(self.directory / "boot.log", "ab"),  # noqa: SIM115 - the child's from here on
-            pass_fds=[self.net.fd] if self.net else [],
-        )
+        with open(self.directory / "boot.log", "ab") as log:
+            self._process = subprocess.Popen(
+                self._boot_command(),
+                env={
+                    "PATH": os.environ["PATH"],
+                    "ROOT": str(self.directory / "merged"),
+                    "LAYERS": ":".join(map(str, self.layers)),
+                    "UPPER": str(self.upper),
+                    "WORK": str(self.directory / "work"),
+                    "VARLIB": str(self.var_lib),
+                    "ARRAY": str(self.array),
+                    "NODE_ENV": " ".join(f"{key}={value}" for key, value in self._environment.items()),
+                },
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                pass_fds=[self.net.fd] if self.net else [],
+            )
         self._find_systemd(started + timeout)
         if wait:
             self.wait_booted(timeout)

@@ -1,6 +1,6 @@
 /* Stands for soci-snapshotter-grpc 0.15: an old real daemon (/opt/lab/soci/daemon) behind it does the
  * work, this adds what the old one lacks as seen from outside: socket activation, the checks of
- * newer configuration keys, --version, and faults on demand.
+ * newer configuration keys, the current CRI image service, --version, and faults on demand.
  *
  * Faults: $SOCI_LAB_FAULT, else the file /opt/lab/soci-fault, holds
  *   exit | never-ready | mute | slow=SECONDS | die-after=SECONDS      followed by ` unit` where only a daemon
@@ -34,7 +34,8 @@ static struct {
     const char *address, *config, *root, *log_level;
 } options = {"/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock", "/etc/soci-snapshotter-grpc/config.toml",
              "/var/lib/soci-snapshotter-grpc", "info"};
-static char backend_socket[108];
+static char backend_socket[108], backend_config[4096];
+static char image_service[108]; /* where the CRI's images are served; empty without the keychain */
 static pid_t backend;
 
 static void fail(const char *format, ...)
@@ -95,21 +96,37 @@ static char *string_value(char *line, const char *key)
     return line;
 }
 
+/* Refuse what a current daemon refuses, and leave the old one a configuration without the keychain (it
+ * speaks runtime.v1alpha2 alone) and without containerd's content store: at start it would wait for a
+ * containerd that is not there yet, which a current one does not. */
 static void check_config(void)
 {
-    FILE *file = fopen(options.config, "re");
-    if (!file)
-        return; /* the real daemon takes its defaults */
+    FILE *file = fopen(options.config, "re"), *copy = fopen(backend_config, "we");
+    if (!copy)
+        fail("%s: %s", backend_config, strerror(errno));
+    if (!file) { /* the real daemon takes its defaults */
+        fclose(copy);
+        return;
+    }
     regex_t size;
     regcomp(&size, "^[[:space:]]*[0-9]+(\\.[0-9]+)?[[:space:]]*(gb|mb|kb|b)?[[:space:]]*$", REG_EXTENDED | REG_ICASE);
-    char line[4096], *value;
-    int in_streams = 0;
+    char line[4096], service[108] = "", *value;
+    int in_streams = 0, in_store = 0, keychain = 0;
     while (fgets(line, sizeof line, file)) {
-        if (line[strspn(line, " \t")] == '[')
+        int enables = strstr(line, "enable_keychain") && strstr(line, "true");
+        keychain |= enables;
+        if (line[strspn(line, " \t")] == '[') {
             in_streams = strstr(line, "decompress_streams") != NULL;
-        else if ((value = string_value(line, "concurrent_download_chunk_size")) && *value &&
+            in_store = strstr(line, "[content_store]") != NULL;
+        }
+        fputs(enables || in_store ? "" : line, copy);
+        if (line[strspn(line, " \t")] == '[')
+            continue;
+        if ((value = string_value(line, "concurrent_download_chunk_size")) && *value &&
                  regexec(&size, value, 0, NULL, 0))
             fail("failed to parse config: invalid concurrent_download_chunk_size %s", value);
+        else if ((value = string_value(line, "image_service_path")))
+            snprintf(service, sizeof service, "%s", value);
         else if (in_streams && (value = string_value(line, "path"))) {
             struct stat info;
             if (*value != '/')
@@ -119,6 +136,9 @@ static void check_config(void)
         }
     }
     fclose(file);
+    fclose(copy);
+    if (keychain)
+        strcpy(image_service, service);
 }
 
 static void notify(const char *state)
@@ -136,10 +156,10 @@ static void notify(const char *state)
     close(fd);
 }
 
-static int dial_backend(void)
+static int dial(const char *path)
 {
     struct sockaddr_un to = {.sun_family = AF_UNIX};
-    strcpy(to.sun_path, backend_socket);
+    snprintf(to.sun_path, sizeof to.sun_path, "%s", path);
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to)) {
         close(fd);
@@ -168,10 +188,41 @@ end:
     return NULL;
 }
 
+#define PREFACE 24
+
+/* Whom the first request on a connection is for, once it has come: NULL before. Every client here keeps to
+ * one service a connection. The path is plain or Huffman coded (RFC 7541); both forms of "/runtime." are told. */
+static const char *destination(const unsigned char *data, size_t length)
+{
+    for (size_t at = PREFACE, size; at + 9 <= length; at += 9 + size) {
+        size = data[at] << 16 | data[at + 1] << 8 | data[at + 2];
+        if (data[at + 3] != 1) /* HEADERS */
+            continue;
+        if (at + 9 + size > length)
+            return NULL;
+        const unsigned char *block = data + at + 9;
+        int images = memmem(block, size, "/runtime.", 9) || memmem(block, size, "\x62\xcb\x6a\x49\xa9\x2a", 6);
+        return images && *image_service ? image_service : backend_socket;
+    }
+    return NULL;
+}
+
 static void *serve(void *argument)
 {
-    int client = (int)(long)argument, server = dial_backend();
-    if (server >= 0) {
+    int client = (int)(long)argument, server = -1;
+    unsigned char head[1 << 16];
+    size_t length = 0;
+    const char *to = NULL;
+    /* An empty SETTINGS frame: clients wait for one before they ask for anything. */
+    send(client, "\0\0\0\4\0\0\0\0\0", 9, MSG_NOSIGNAL);
+    while (!to && length < sizeof head) {
+        ssize_t got = read(client, head + length, sizeof head - length);
+        if (got <= 0)
+            break;
+        length += got;
+        to = destination(head, length);
+    }
+    if (to && (server = dial(to)) >= 0 && send(server, head, length, MSG_NOSIGNAL) == (ssize_t)length) {
         struct pair *up = malloc(sizeof *up), *down = malloc(sizeof *down);
         *up = (struct pair){client, server};
         *down = (struct pair){server, client};
@@ -179,8 +230,9 @@ static void *serve(void *argument)
         pthread_create(&other, NULL, pump, up);
         pump(down);
         pthread_join(other, NULL);
-        close(server);
     }
+    if (server >= 0)
+        close(server);
     close(client);
     return NULL;
 }
@@ -201,7 +253,7 @@ static void *accept_all(void *argument)
 
 static void run_backend(const char *address)
 {
-    execl(LOADER, LOADER, "--library-path", LIBRARIES, BACKEND, "--address", address, "--config", options.config,
+    execl(LOADER, LOADER, "--library-path", LIBRARIES, BACKEND, "--address", address, "--config", backend_config,
           "--root", options.root, "--log-level", options.log_level, (char *)NULL);
     fail("%s: %s", LOADER, strerror(errno));
 }
@@ -272,10 +324,22 @@ static int passed_socket(void)
     return 3;
 }
 
-static void start_backend(void)
+/* Private files of this program, below the daemon's root. */
+static void name_files(void)
 {
+    char path[4096];
+    for (const char *slash = options.root; (slash = strchr(slash + 1, '/'));) {
+        snprintf(path, sizeof path, "%.*s", (int)(slash - options.root), options.root);
+        mkdir(path, 0711);
+    }
+    mkdir(options.root, 0700);
     if (snprintf(backend_socket, sizeof backend_socket, "%s/.lab.sock", options.root) >= (int)sizeof backend_socket)
         fail("%s is too long", options.root);
+    snprintf(backend_config, sizeof backend_config, "%s/.lab.toml", options.root);
+}
+
+static void start_backend(void)
+{
     unlink(backend_socket);
     backend = fork();
     if (!backend) {
@@ -284,7 +348,7 @@ static void start_backend(void)
         run_backend(backend_socket);
     }
     int status, fd;
-    while ((fd = dial_backend()) < 0) {
+    while ((fd = dial(backend_socket)) < 0) {
         if (waitpid(backend, &status, WNOHANG) == backend)
             exit(1); /* it has said why */
         usleep(5000);
@@ -299,6 +363,7 @@ int main(int argc, char **argv)
     long seconds = 0;
     if (faulty("exit", NULL))
         fail("told to fail");
+    name_files();
     check_config();
     if (faulty("slow", &seconds))
         sleep((unsigned)seconds);
@@ -314,8 +379,6 @@ int main(int argc, char **argv)
         accept_all((void *)(long)(activated ? passed_socket() : listen_at(options.address)));
     }
     int dying = faulty("die-after", &seconds);
-    if (!activated && !dying)
-        run_backend(options.address);
     int listener = activated ? passed_socket() : listen_at(options.address);
     start_backend();
     pthread_create(&thread, NULL, accept_all, (void *)(long)listener);
