@@ -38,8 +38,7 @@ class Download:
         console: told about each retry.
         policy: when to try again.
         limit: bytes above which a body is refused.
-        start: bytes that the caller has already (a partial file).
-        validator: of the body those are from.
+        start: bytes that the caller has already (a partial file) and knows to be of this body.
     """
 
     def __init__(
@@ -51,13 +50,12 @@ class Download:
         policy: RetryPolicy,
         limit: int,
         start: int = 0,
-        validator: str | None = None,
     ) -> None:
         self.source = source
         self.requests = 0
         self.waited = 0.0
         """Seconds spent backing off."""
-        self.validator = validator
+        self.validator: str | None = None
         self._deadline = deadline
         self._console = console
         self._policy = policy
@@ -117,7 +115,7 @@ class Download:
         failures = 0
         while True:
             self.requests += 1
-            resume = position if self.validator else 0
+            resume = position if self.validator or position == self._start else 0
             try:
                 opened = self.source.open(resume, self.validator, self._deadline.limit(STALL))
                 position = opened.offset
@@ -128,7 +126,7 @@ class Download:
             except TransientError as error:
                 failures += 1
                 if not error.resumable:
-                    self.validator = None
+                    self.validator, self._start = None, 0
                 self._wait(failures, error)
             else:
                 return

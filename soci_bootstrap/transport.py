@@ -58,7 +58,7 @@ class Source(Protocol):
 
         Args:
             offset: bytes that are there already; 0 asks for everything.
-            validator: of the body those bytes were from.
+            validator: of the body those bytes were from; None: the caller knows that it is this one.
             timeout: seconds without any byte until it counts as failed.
 
         Raises:

@@ -49,14 +49,15 @@ class HttpSource:
         self._adapter = _TlsAdapter()
 
     def open(self, offset: int, validator: str | None, timeout: float) -> Opened:
-        """GET the URL, from ``offset`` on where ``validator`` still holds."""
+        """GET the URL, from ``offset`` on unless ``validator`` no longer holds."""
         headers = {
             "User-Agent": f"soci-bootstrap/{__version__}",
             "Accept": "*/*",
             "Accept-Encoding": "identity",
         }
-        if offset and validator:
+        if offset:
             headers["Range"] = f"bytes={offset}-"
+        if offset and validator:
             headers["If-Range"] = validator
         response = self._follow(headers, timeout)
         try:

@@ -67,8 +67,9 @@ class S3Source:
 
     def _listen(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stderr is not None, "opened as a pipe"  # noqa: S101
-        while data := process.stderr.read1(4096):  # type: ignore[attr-defined]
-            self._complaints = (self._complaints + data)[-4096:]
+        with process.stderr as pipe:
+            while data := os.read(pipe.fileno(), 4096):
+                self._complaints = (self._complaints + data)[-4096:]
 
     def _read(self, process: subprocess.Popen[bytes], listener: threading.Thread, size: int) -> bytes:
         assert process.stdout is not None, "opened as a pipe"  # noqa: S101
@@ -98,6 +99,5 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.kill()
     process.wait()
-    for pipe in (process.stdout, process.stderr):
-        if pipe is not None and pipe is not process.stderr:
-            pipe.close()
+    if process.stdout is not None:
+        process.stdout.close()

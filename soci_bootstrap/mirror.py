@@ -1,0 +1,243 @@
+"""`mirror DEST`: the pinned releases, the zipapp and the stub, laid out as ``--mirror`` reads them.
+
+Below DEST: ``v{V}/soci-snapshotter-{V}-linux-{arch}.tar.gz`` and its ``.sha256sum``, the zipapp and
+its ``.sha256``, ``bootstrap.sh`` with that digest in it, and ``index.json`` with the digest of each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from soci_bootstrap import releases, resources
+from soci_bootstrap.console import Console
+from soci_bootstrap.deadline import Deadline
+from soci_bootstrap.digests import expected_digest
+from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.mirror_archive import bring
+from soci_bootstrap.mirror_store import Store, store
+from soci_bootstrap.request import Request
+from soci_bootstrap.retry import DEFAULT, RetryPolicy
+from soci_bootstrap.settings import Settings
+
+PARALLEL = 4
+"""Archives fetched at once."""
+
+PATIENCE = 3600.0
+"""Seconds for all of it unless --deadline is given: no node waits for this."""
+
+INDEX = "index.json"
+ZIPAPP = "soci-bootstrap.pyz"
+STUB = "bootstrap.sh"
+
+
+@dataclass(frozen=True)
+class MirroredFile:
+    """One file of the mirror; ``fetched`` is False where it was there and right already."""
+
+    path: str
+    sha256: str
+    size: int
+    fetched: bool
+
+
+@dataclass(frozen=True)
+class MirrorResult:
+    """What stands below DEST now, and what could not be had."""
+
+    destination: str
+    files: tuple[MirroredFile, ...]
+    failures: tuple[str, ...]
+
+    @property
+    def exit_status(self) -> int:
+        """0, or 1 where anything is missing."""
+        return 1 if self.failures else 0
+
+    @property
+    def document(self) -> Mapping[str, object]:
+        """For ``--json``."""
+        return {
+            "outcome": "failed" if self.failures else "done",
+            "reason": "; ".join(self.failures) or None,
+            "destination": self.destination,
+            "files": [
+                {"path": file.path, "sha256": file.sha256, "size": file.size, "fetched": file.fetched}
+                for file in self.files
+            ],
+        }
+
+    @property
+    def text(self) -> str:
+        """One line a file, as sha256sum writes them, and what to do with the mirror."""
+        lines = [f"{file.sha256}  {file.path}" for file in self.files]
+        if not self.failures:
+            lines.append(f"# nodes take releases from here with --mirror {self.destination}")
+        return "\n".join(lines)
+
+
+def run(settings: Settings, console: Console) -> MirrorResult:
+    """Fetch what is missing; whatever fails, the rest is still fetched.
+
+    Raises:
+        UsageError: DEST is no place to write to, or a release can't be fetched safely.
+    """
+    seconds = settings.deadline if "deadline" in settings.given else PATIENCE
+    return mirror(
+        wanted(settings), settings.operand or "", Deadline(seconds), console, os.environ, policy=DEFAULT
+    )
+
+
+def wanted(settings: Settings) -> tuple[Request, ...]:
+    """Every pinned version and architecture, or those that were asked for.
+
+    Raises:
+        UsageError: one of them can't be fetched safely.
+    """
+    versions = (settings.soci_version,) if settings.soci_version else tuple(releases.PINNED)
+    architectures = (settings.arch,) if settings.arch else releases.ARCHITECTURES
+    requests = tuple(
+        Request(releases.canonical(version), arch, sha256=settings.sha256, mirror=settings.mirror)
+        for version in versions
+        for arch in architectures
+    )
+    for request in requests:
+        request.check()
+    return requests
+
+
+def mirror(
+    requests: Sequence[Request],
+    destination: str,
+    deadline: Deadline,
+    console: Console,
+    environ: Mapping[str, str],
+    *,
+    policy: RetryPolicy,
+) -> MirrorResult:
+    """Bring ``requests``, the zipapp and the stub to ``destination``.
+
+    Args:
+        requests: checked already.
+        destination: a directory, ``file://`` or ``s3://`` URL.
+        deadline: bounds everything.
+        console: progress.
+        environ: proxies, CA bundle, the aws CLI's settings.
+        policy: when to try again.
+
+    Raises:
+        UsageError: another kind of destination.
+    """
+    to = store(destination, deadline, environ)
+    index = _read_index(to)
+    progress = _Progress(console)
+
+    def archive(request: Request) -> list[MirroredFile]:
+        path = releases.asset_path(request.version, request.arch)
+        expected = expected_digest(request, deadline, console, environ, policy)
+        size = to.size_if(path, expected.sha256)
+        fetched = size is None
+        if size is None:
+            with to.room(path, expected.sha256) as target:
+                size = bring(request, expected, target, deadline, progress, environ, policy)
+                to.put_file(path, target, expected.sha256)
+            console.info(f"{path}: fetched")
+        else:
+            console.info(f"{path}: there already")
+        line = f"{expected.sha256}  {path.rsplit('/', 1)[1]}\n".encode()
+        return [MirroredFile(path, expected.sha256, size, fetched), _small(to, f"{path}.sha256sum", line)]
+
+    done, errors = _side_by_side([partial(archive, request) for request in requests])
+    if any(not isinstance(error, BootstrapError) for error in errors):
+        raise next(error for error in errors if not isinstance(error, BootstrapError))
+    files = [file for group in done for file in group] + _ourselves(to, destination, console)
+    index.update({file.path: {"sha256": file.sha256, "size": file.size} for file in files})
+    _small(to, INDEX, (json.dumps({"files": index}, indent=1, sort_keys=True) + "\n").encode())
+    ordered = tuple(sorted(files, key=lambda file: file.path))
+    return MirrorResult(destination, ordered, tuple(sorted({str(error) for error in errors})))
+
+
+def _ourselves(to: Store, destination: str, console: Console) -> list[MirroredFile]:
+    """The zipapp that is running, its digest, and the stub that fetches it."""
+    agent = resources.agent_bytes()
+    if agent is None:
+        console.warn(
+            f"this is not the zipapp, so {ZIPAPP} and {STUB} are left out: run dist/{ZIPAPP} mirror for them"
+        )
+        return []
+    digest = hashlib.sha256(agent).hexdigest()
+    stub = resources.read(STUB).decode("ascii").replace("@ZIPAPP_SHA256@", digest)
+    if destination.startswith("s3://"):  # elsewhere only the user knows by which URL nodes will see it
+        stub = stub.replace("@ZIPAPP_URL@", f"{destination.rstrip('/')}/{ZIPAPP}")
+    return [
+        _small(to, ZIPAPP, agent),
+        _small(to, f"{ZIPAPP}.sha256", f"{digest}  {ZIPAPP}\n".encode()),
+        _small(to, STUB, stub.encode("ascii")),
+    ]
+
+
+def _small(to: Store, path: str, data: bytes) -> MirroredFile:
+    digest = hashlib.sha256(data).hexdigest()
+    there = to.size_if(path, digest) is not None
+    if not there:
+        with to.room(path, digest) as target:
+            with open(target, "wb") as file:
+                file.write(data)
+            to.put_file(path, target, digest)
+    return MirroredFile(path, digest, len(data), not there)
+
+
+def _read_index(to: Store) -> dict[str, object]:
+    """What an earlier run listed and is still there: a narrower run must not forget the rest."""
+    try:
+        files = json.loads(to.read(INDEX) or b"{}")["files"]
+        return {
+            path: {"sha256": entry["sha256"], "size": entry["size"]}
+            for path, entry in files.items()
+            if to.size_if(path, entry["sha256"]) == entry["size"]
+        }
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def _side_by_side(
+    jobs: Sequence[Callable[[], list[MirroredFile]]],
+) -> tuple[list[list[MirroredFile]], list[BaseException]]:
+    """Run ``jobs`` on a few threads. They are daemons: Ctrl-C ends the run, and the next one resumes."""
+    waiting: queue.SimpleQueue[Callable[[], list[MirroredFile]] | None] = queue.SimpleQueue()
+    outcomes: queue.SimpleQueue[list[MirroredFile] | BaseException] = queue.SimpleQueue()
+
+    def work() -> None:
+        while (job := waiting.get()) is not None:
+            try:
+                outcomes.put(job())
+            except BaseException as error:  # noqa: BLE001 - told to the thread that waits
+                outcomes.put(error)
+
+    for job in (*jobs, *[None] * PARALLEL):
+        waiting.put(job)
+    for number in range(PARALLEL):
+        threading.Thread(target=work, name=f"mirror {number}", daemon=True).start()
+    all_ = [outcomes.get() for _ in jobs]
+    return [x for x in all_ if isinstance(x, list)], [x for x in all_ if isinstance(x, BaseException)]
+
+
+class _Progress:
+    """One bar for all archives, told of from several threads."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._lock = threading.Lock()
+        self._done: dict[str, tuple[int, int]] = {}
+
+    def __call__(self, name: str, done: int, total: int | None) -> None:
+        with self._lock:
+            self._done[name] = (done, total or done)
+            so_far, in_all = (sum(column) for column in zip(*self._done.values()))
+            self.console.progress(f"mirroring {len(self._done)} archives", so_far, in_all)

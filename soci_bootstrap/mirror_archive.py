@@ -1,0 +1,95 @@
+"""One archive into one file, going on from what an interrupted run left."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from contextlib import closing
+from typing import Any, Protocol
+
+from soci_bootstrap.console import Console
+from soci_bootstrap.deadline import Deadline
+from soci_bootstrap.digests import Expected, check_digest
+from soci_bootstrap.download import Download
+from soci_bootstrap.errors import DigestMismatchError
+from soci_bootstrap.fetch import ARCHIVE_LIMIT
+from soci_bootstrap.request import Request
+from soci_bootstrap.retry import RetryPolicy
+from soci_bootstrap.transport import source
+
+
+class Progress(Protocol):
+    """Told how far each archive is."""
+
+    console: Console
+
+    def __call__(self, name: str, done: int, total: int | None) -> None: ...  # noqa: D102
+
+
+def bring(
+    request: Request,
+    expected: Expected,
+    path: str,
+    deadline: Deadline,
+    progress: Progress,
+    environ: Mapping[str, str],
+    policy: RetryPolicy,
+) -> int:
+    """Fetch the archive to ``path``, which may hold the beginning of it; its size in bytes.
+
+    ``path`` has the expected digest in its name, so what is in it came from the very same archive.
+    A beginning that turns out wrong is thrown away, and the whole is fetched once more.
+
+    Raises:
+        FetchError: it can't be had; what has arrived stays for the next run.
+        DigestMismatchError: it is another archive; nothing stays.
+    """
+    resumed = os.path.exists(path) and os.path.getsize(path) > 0
+    try:
+        return _bring(request, expected, path, deadline, progress, environ, policy)
+    except DigestMismatchError:
+        os.unlink(path)
+        if not resumed:
+            raise
+        return bring(request, expected, path, deadline, progress, environ, policy)
+
+
+def _bring(
+    request: Request,
+    expected: Expected,
+    path: str,
+    deadline: Deadline,
+    progress: Progress,
+    environ: Mapping[str, str],
+    policy: RetryPolicy,
+) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(path, flags, 0o644), "r+b") as file:
+        digest, start = _hash(file)
+        if digest.hexdigest() != expected.sha256:
+            origin = source(request.location(), environ)
+            download = Download(
+                origin, deadline, progress.console, policy=policy, limit=ARCHIVE_LIMIT, start=start
+            )
+            with closing(download.blocks()) as blocks:
+                for block in blocks:
+                    if block.offset == 0 and not block.data:
+                        file.seek(0)
+                        file.truncate()
+                        digest = hashlib.sha256()
+                    file.write(block.data)
+                    digest.update(block.data)
+                    progress(path, block.offset + len(block.data), block.total)
+            check_digest(request, expected, digest.hexdigest(), None)
+        file.flush()
+        os.fsync(file.fileno())
+        return file.tell()
+
+
+def _hash(file: Any) -> tuple[Any, int]:
+    """The digest so far and the bytes it is of; leaves the file at its end."""
+    digest = hashlib.sha256()
+    while data := file.read(1 << 20):
+        digest.update(data)
+    return digest, file.tell()
