@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from soci_bootstrap.errors import BootstrapError, StateError
 from soci_bootstrap.fetch import Fetched
 from soci_bootstrap.items import Daemon, File, Gone, Item, Link
+from soci_bootstrap.ownership import Standing, standing
 from soci_bootstrap.plan import Step
-from soci_bootstrap.record import Binary, Managed, Record, remember, save
+from soci_bootstrap.record import STATE, Binary, Managed, Record, forget, remember, save
 from soci_bootstrap.system import Entry, System
 
 
@@ -39,16 +40,48 @@ class Applier:
 
     def prepare(self, items: Iterable[Item]) -> None:
         """Make the earlier state of every path durable, before the first of them changes."""
+        wanted = tuple(items)
+        if not wanted:
+            return
+        self._open([os.path.dirname(item.path) for item in wanted])
         record = self.record
-        missing = list(record.directories)
-        for item in items:
+        for item in wanted:
+            if isinstance(item, File) and item.merged and self._rewritten(item.path):
+                # nodeadm wrote it anew: what it wrote now is what rollback has to leave.
+                record = forget(record, item.path)
             record = remember(self.system, record, item.path)
-            missing += [d for d in self._missing(os.path.dirname(item.path)) if d not in missing]
-            managed = _managed(item)
-            if managed is not None:
-                record = replace(record, managed={**record.managed, item.path: managed})
-        self.record = replace(record, directories=tuple(missing))
+            managed = _managed(item, record.managed.get(item.path))
+            record = replace(record, managed={**record.managed, item.path: managed})
+        self.record = record
         save(self.system, self.record)
+
+    def watch(self, paths: Sequence[str]) -> None:
+        """Keep the earlier state of files that nodeadm, told by us, is going to change."""
+        for path in paths:
+            before = self.record.before.get(path)
+            if before is not None and before.entry.kind == "absent":
+                self.record = forget(self.record, path)
+            if self.system.entry(path).kind == "file":
+                self.record = remember(self.system, self.record, path)
+
+    def claim(self, directory: str) -> None:
+        """Take a directory for ours to remove if it is not there yet: SOCI makes its root itself."""
+        if self.system.entry(directory).kind == "absent" and directory not in self.record.directories:
+            self.record = replace(self.record, directories=(*self.record.directories, directory))
+
+    def _open(self, directories: Sequence[str]) -> None:
+        """Say in the record that a run is at work, and which directories it is going to make.
+
+        This comes before anything else: from here on, rollback knows what to look for.
+        """
+        missing = list(self.record.directories)
+        for directory in (os.path.dirname(STATE), *directories):
+            missing += [d for d in self._missing(directory) if d not in missing]
+        self.record = replace(self.record, outcome="", directories=tuple(missing))
+        save(self.system, self.record)
+
+    def _rewritten(self, path: str) -> bool:
+        return path in self.record.before and standing(self.system, self.record, path) is Standing.REWRITTEN
 
     def put(self, step: Step) -> None:
         """Carry out one step of files; the daemon comes through ``adopt`` instead."""
@@ -78,7 +111,7 @@ class Applier:
             entry.mtime_ns,
             entry.inode,
         )
-        managed = Managed("file", 0o755, fetched.binary_sha256)
+        managed = Managed("file", 0o755, fetched.binary_sha256, phase=item.phase)
         self.record = replace(self.record, binary=binary, managed={**self.record.managed, item.path: managed})
         save(self.system, self.record)
 
@@ -147,13 +180,25 @@ class Applier:
             self.system.remove(earlier.kept)
 
 
-def _managed(item: Item) -> Managed | None:
+def _managed(item: Item, found: Managed | None) -> Managed:
+    earlier = tuple(sorted({found.sha256, found.unwired, *found.earlier} - {""})) if found else ()
+    if isinstance(item, File):
+        return Managed(
+            "file",
+            item.mode,
+            _digest(item.data),
+            unwired=_digest(item.unwired) if item.unwired else "",
+            merged=item.merged,
+            phase=item.phase,
+            earlier=earlier,
+        )
+    if isinstance(item, Link):
+        return Managed("link", target=item.target, phase=item.phase)
+    # A daemon's digest is known once it has been fetched.
+    return Managed("absent" if isinstance(item, Gone) else "file", phase=item.phase)
+
+
+def _digest(data: bytes) -> str:
     import hashlib
 
-    if isinstance(item, File):
-        return Managed("file", item.mode, hashlib.sha256(item.data).hexdigest())
-    if isinstance(item, Link):
-        return Managed("link", target=item.target)
-    if isinstance(item, Gone):
-        return Managed("absent")
-    return None
+    return hashlib.sha256(data).hexdigest()

@@ -19,13 +19,20 @@ class Phase(IntEnum):
 
 @dataclass(frozen=True)
 class File:
-    """A file of ours, or one that we merge into."""
+    """A file of ours, or one that we merge into.
+
+    Attributes:
+        unwired: what failing open makes of it, empty where it leaves it alone.
+        merged: it is another's, whose own values we keep.
+    """
 
     name: str
     path: str
     data: bytes
     phase: Phase
     mode: int = 0o644
+    unwired: bytes = b""
+    merged: bool = False
 
 
 @dataclass(frozen=True)

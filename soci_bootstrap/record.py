@@ -35,12 +35,24 @@ class Before:
 
 @dataclass(frozen=True)
 class Managed:
-    """What we last put at a path: bytes by digest and mode, or a link's target."""
+    """What we last put at a path: bytes by digest and mode, or a link's target.
+
+    Attributes:
+        sha256: empty for a daemon that was about to be put there.
+        unwired: the digest after failing open, empty where that leaves the file alone.
+        merged: the file is another's, into which we merged.
+        phase: of change; rollback goes the other way.
+        earlier: digests that the path may still have where a run was killed before changing it.
+    """
 
     kind: str
     mode: int = 0
     sha256: str = ""
     target: str = ""
+    unwired: str = ""
+    merged: bool = False
+    phase: int = 0
+    earlier: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,15 +83,16 @@ class Record:
     """Everything kept between runs.
 
     Attributes:
-        outcome: of the last run: ``installed``, ``staged``, ``degraded``, ``baked``.
+        outcome: of the last run: ``installed``, ``staged``, ``degraded``, ``baked``; empty while a
+            run is at work and after one that was killed, ``rolling-back`` likewise.
         reason: why it is degraded, else empty.
         agent: the version that wrote this.
         boot_id: the boot in which it was written; empty in an image.
         settings: the lasting options of that run.
         binary: the daemon that we fetched, None where the node brought its own.
         managed: what we put where, by path.
-        before: what stood there first, by path.
-        directories: directories that we made, outermost first.
+        before: what stood there first, by path; one that is not in ``managed`` is nodeadm's to write.
+        directories: directories that we made, SOCI's root among them, outermost first.
         units_active: which of the units were active before us, by name.
         wiring: what the hooks need to know, see ``wiring.Wiring.to_json``.
         node_config: the user's NodeConfig as it was before nodeadm merged ours into the cache.
@@ -154,6 +167,11 @@ def remember(system: System, record: Record, path: str) -> Record:
     return replace(record, before={**record.before, path: Before(entry, backup)})
 
 
+def forget(record: Record, path: str) -> Record:
+    """The record without ``path``'s earlier state; its backup stays until another takes its name."""
+    return replace(record, before={known: kept for known, kept in record.before.items() if known != path})
+
+
 def _from_json(document: dict[str, Any]) -> Record:
     binary = document["binary"]
     before = {
@@ -162,7 +180,10 @@ def _from_json(document: dict[str, Any]) -> Record:
     known = {key: document[key] for key in Record.__dataclass_fields__ if key in document}
     known.update(
         binary=Binary(**binary) if binary else None,
-        managed={path: Managed(**entry) for path, entry in document["managed"].items()},
+        managed={
+            path: Managed(**{**entry, "earlier": tuple(entry.get("earlier", ()))})
+            for path, entry in document["managed"].items()
+        },
         before=before,
         directories=tuple(document["directories"]),
     )

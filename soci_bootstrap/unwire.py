@@ -84,6 +84,12 @@ def snapshotter(system: System, wired: Wired) -> str:
     return named[-1] if named else "overlayfs"
 
 
+def unwired(config: bytes) -> bytes:
+    """Containerd's configuration with overlayfs where it says soci, and all else byte for byte."""
+    text = config.decode("utf-8", "surrogateescape")
+    return tomltext.replace(text, KEY, TABLES, "soci", "overlayfs").encode("utf-8", "surrogateescape")
+
+
 def unwire(system: System, wired: Wired) -> list[str]:
     """Unwire the node as far as its files allow.
 
@@ -110,10 +116,10 @@ def _replace_dropin(system: System, wired: Wired) -> None:
 
 def _unwire_containerd(system: System, wired: Wired) -> None:
     for path, text in list(config_files(system, wired)):
-        after = tomltext.replace(text, KEY, TABLES, "soci", "overlayfs")
-        if after != text:
+        before = text.encode("utf-8", "surrogateescape")
+        data = unwired(before)
+        if data != before:
             entry = system.entry(system.followed(path))
-            data = after.encode("utf-8", "surrogateescape")
             system.write(system.followed(path), data, entry.mode, entry.uid, entry.gid, entry.label)
 
 

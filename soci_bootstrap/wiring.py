@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from soci_bootstrap import containerd, kubelet, toml
+from soci_bootstrap import containerd, kubelet, toml, unwire
 from soci_bootstrap.errors import WiringError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import File, Gone, Item, Phase
@@ -108,7 +108,8 @@ def _nodeadm_items(facts: Facts, dialect: str, address: str, root: str) -> tuple
     tables: dict[str, Any] = {} if config.static else containerd.keys(dialect, address, root)
     kubelet_endpoint = "" if config.static and config.image_endpoint == endpoint else endpoint
     data = _dropin(tables, kubelet_endpoint, config.gate)
-    return (File("wiring", DROPIN, data, Phase.WIRING),) if data else ()
+    unwired = _fallback(facts, dialect, address, root) or b""
+    return (File("wiring", DROPIN, data, Phase.WIRING, unwired=unwired),) if data else ()
 
 
 def _fallback(facts: Facts, dialect: str, address: str, root: str) -> bytes | None:
@@ -152,7 +153,10 @@ def _dropin(tables: dict[str, Any], endpoint: str, gate: bool) -> bytes | None:
 def _direct_items(facts: Facts, dialect: str, address: str, root: str) -> tuple[Item, ...]:
     found = facts.containerd
     merged = containerd.wired(found.config, dialect, address, root, found.config_path)
-    items: list[Item] = [File("wiring", found.config_path, merged, Phase.WIRING, found.config_mode)]
+    unwired = unwire.unwired(merged)
+    items: list[Item] = [
+        File("wiring", found.config_path, merged, Phase.WIRING, found.config_mode, unwired, merged=True)
+    ]
     if facts.kubelet.present:
         items.append(_kubelet_item(facts.kubelet, f"unix://{address}"))
     return tuple(items)
@@ -161,9 +165,12 @@ def _direct_items(facts: Facts, dialect: str, address: str, root: str) -> tuple[
 def _kubelet_item(found: kubelet.Kubelet, endpoint: str) -> File:
     if found.config_dir:
         path = f"{found.config_dir}/{kubelet.DROPIN_NAME}"
-        return File("kubelet-wiring", path, kubelet.dropin(endpoint), Phase.WIRING)
-    data = kubelet.wired(found.config or b"{}", endpoint, found.config_path)
-    return File("kubelet-wiring", found.config_path, data, Phase.WIRING, found.config_mode)
+        unwired = kubelet.dropin(CONTAINERD_ENDPOINT)
+        return File("kubelet-wiring", path, kubelet.dropin(endpoint), Phase.WIRING, unwired=unwired)
+    path = found.config_path
+    data = kubelet.wired(found.config or b"{}", endpoint, path)
+    unwired = kubelet.wired(data, CONTAINERD_ENDPOINT, path)
+    return File("kubelet-wiring", path, data, Phase.WIRING, found.config_mode, unwired, merged=True)
 
 
 def _warnings(facts: Facts, mode: str) -> tuple[str, ...]:

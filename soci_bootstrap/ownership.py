@@ -1,0 +1,88 @@
+"""Whose is what stands at a path: ours, what was there before us, or someone else's since."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from soci_bootstrap.record import Managed, Record
+from soci_bootstrap.system import Entry, System
+from soci_bootstrap.units import DEFAULT_ADDRESS
+
+
+class Standing(Enum):
+    """What became of a path that install changed."""
+
+    BEFORE = "before"
+    """As it was before the first install."""
+    OURS = "ours"
+    """As we left it, failing open included."""
+    REWRITTEN = "rewritten"
+    """A file that we merged into, written anew by its owner and free of us."""
+    FOREIGN = "foreign"
+    """Changed by someone else since."""
+
+
+def standing(system: System, record: Record, path: str) -> Standing:
+    """Whose it is now; ``path`` is one of ``record.before``."""
+    entry = system.entry(path)
+    before = record.before[path]
+    managed = record.managed.get(path)
+    if managed is not None and _is_ours(system, record, path, entry, managed):
+        # An install that found the very bytes it wanted still has nothing to put back.
+        return Standing.OURS
+    if _same(entry, before.entry) and (
+        entry.kind != "file"
+        or (entry.size == before.entry.size and system.sha256(path) == system.sha256(before.backup))
+    ):
+        return Standing.BEFORE
+    if managed is not None and managed.merged and not mentions_us(system, record, path):
+        return Standing.REWRITTEN
+    return Standing.FOREIGN
+
+
+def mentions_us(system: System, record: Record, path: str) -> bool:
+    """Whether a file names SOCI's socket; one that does not is not wired to it."""
+    address = str(record.wiring.get("address") or DEFAULT_ADDRESS)
+    return address.encode() in (system.read(path) or b"")
+
+
+def restore(system: System, record: Record, path: str) -> None:
+    """Put back what stood at ``path`` before us: bytes, mode, owner, link and label.
+
+    Raises:
+        StateError: it can't be written.
+    """
+    before = record.before[path]
+    entry = before.entry
+    if entry.kind == "absent":
+        system.remove(path)
+        return
+    system.mkdir(path.rsplit("/", 1)[0])
+    if entry.kind == "link":
+        system.link(path, entry.target, entry.uid, entry.gid)
+    else:
+        system.copy(before.backup, path, entry.mode, entry.uid, entry.gid, entry.label)
+
+
+def _is_ours(system: System, record: Record, path: str, entry: Entry, managed: Managed) -> bool:
+    if managed.kind != entry.kind:
+        return False
+    if managed.kind == "absent":
+        return True
+    if managed.kind == "link":
+        return entry.target == managed.target
+    if not managed.sha256 or (record.binary and record.binary.path == path and record.binary.is_at(entry)):
+        return True
+    return system.sha256(path) in {managed.sha256, managed.unwired, *managed.earlier}
+
+
+def _same(entry: Entry, before: Entry) -> bool:
+    """Modes and owners; the bytes are the caller's to compare."""
+    if entry.kind == "link":
+        return (entry.kind, entry.target, entry.uid) == (before.kind, before.target, before.uid)
+    return (entry.kind, entry.mode, entry.uid, entry.gid) == (
+        before.kind,
+        before.mode,
+        before.uid,
+        before.gid,
+    )
