@@ -142,7 +142,8 @@ def enable(node: Node, unit: str, target: str = "multi-user.target") -> None:
     """Enable a unit of a node that is off."""
     link = node.path(f"/etc/systemd/system/{target}.wants/{unit}")
     link.parent.mkdir(parents=True, exist_ok=True)
-    link.symlink_to(f"/etc/systemd/system/{unit}")
+    if not link.is_symlink():
+        link.symlink_to(f"/etc/systemd/system/{unit}")
 
 
 def _seed_cloud_init(node: Node, userdata: str) -> None:

@@ -38,6 +38,8 @@ def set_up(storage: dict[str, Any], generation: int) -> None:
 
 
 def mount(what: str, where: str) -> None:
+    if mounted(where):
+        return
     unit = subprocess.run(
         ["systemd-escape", "--path", "--suffix=mount", where], check=True, stdout=subprocess.PIPE, universal_newlines=True
     ).stdout.strip()
