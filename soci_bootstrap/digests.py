@@ -54,7 +54,6 @@ def expected_digest(
         f"the digest of SOCI {request.version} {request.arch} is not pinned: it was read from {name}, "
         "of the same origin as the archive; --sha256 would prove more"
     )
-    console.warn(warning)
     digest = _parse(body, asset_path(request.version, request.arch).rsplit("/", 1)[1], name)
     return Expected(digest, name, warning, download.requests)
 

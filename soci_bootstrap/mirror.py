@@ -141,6 +141,8 @@ def mirror(
     def archive(request: Request) -> list[MirroredFile]:
         path = releases.asset_path(request.version, request.arch)
         expected = expected_digest(request, deadline, console, environ, policy)
+        if expected.warning:
+            console.warn(expected.warning)
         size = to.size_if(path, expected.sha256)
         fetched = size is None
         if size is None:

@@ -65,6 +65,8 @@ class Request:
         if scheme and scheme not in SCHEMES:
             schemes = ", ".join(f"{known}://" for known in SCHEMES)
             return [f"--mirror {redact_url(self.mirror or '')}: expected {schemes} or a directory"]
+        if scheme in ("https", "http") and not _is_url(self.mirror or ""):
+            return [f"--mirror {redact_url(self.mirror or '')} is not a URL: expected https://host/path"]
         if self.digest() is not None:
             return []
         what = f"the digest of SOCI {self.version} {self.arch} is not pinned"
@@ -73,3 +75,13 @@ class Request:
         if self.tarball is not None:
             return [f"--tarball is given and {what}: give it with --sha256"]
         return []
+
+
+def _is_url(text: str) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -86,12 +86,14 @@ class HttpSource:
         )
 
     def _get(self, url: str, headers: Mapping[str, str], timeout: float) -> requests.Response:
-        parts = urlsplit(url)
-        secure = parts.scheme == "https"
-        proxy = proxy_for(
-            parts.scheme, parts.hostname or "", parts.port or (443 if secure else 80), self._environ
-        )
-        bundle = ca_bundle(self._environ) if secure or (proxy or "").startswith("https") else None
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        except ValueError as error:
+            raise classified(requests.exceptions.InvalidURL(error), redact_url(url), None) from None
+        proxy = proxy_for(parts.scheme, host, port, self._environ)
+        secure = parts.scheme == "https" or (proxy or "").startswith("https")
+        bundle = ca_bundle(self._environ) if secure else None
         try:
             return self._adapter.send(
                 requests.Request("GET", url, headers=dict(headers)).prepare(),
