@@ -140,7 +140,7 @@ def test_byte_code_is_for_the_python_that_compiled_it(
 
 def test_attests_what_went_in(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    attest = load(SCRIPTS / "attest.py")
+    attest = importlib.import_module("attest")
     zipapp = pack.pack({"soci_bootstrap/__init__.py": b'__version__ = "7.0"\n'})
     (tmp_path / "soci-bootstrap.pyz").write_bytes(zipapp)
     (tmp_path / "bootstrap.sh").write_bytes(b"")
@@ -183,6 +183,5 @@ class TestShims:
 
     def test_requests_takes_the_detector_for_one(self) -> None:
         shim = load(SCRIPTS / "shims" / "charset_normalizer.py")
-        major, minor, patch = map(int, shim.__version__.split("."))
-        assert (2, 0, 0) <= (major, minor, patch) < (4, 0, 0)
+        assert shim.__version__.startswith("3."), "requests wants 2.0.0 up to 4"
         assert shim.detect(b"")["encoding"] == "utf-8"
