@@ -7,7 +7,7 @@ from soci_bootstrap.console import Console
 from soci_bootstrap.converge import Convergence
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.record import load
+from soci_bootstrap.record import ROLLING_BACK, load
 from soci_bootstrap.settings import from_json
 from soci_bootstrap.system import System
 from soci_bootstrap.unwire import from_json as wired_from_json
@@ -20,7 +20,7 @@ _SECONDS = 8.0
 def run(system: System) -> None:
     """Converge on this boot's facts; where that fails, unwire: containerd starts on overlayfs."""
     record = load(system)
-    if record is None:
+    if record is None or record.outcome == ROLLING_BACK:
         return
     deadline = Deadline(_SECONDS)
     console = Console(-1)

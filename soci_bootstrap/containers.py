@@ -22,6 +22,12 @@ def on_snapshotter(system: System, root: str) -> bool:
     return False
 
 
+def mount_points(system: System) -> tuple[str, ...]:
+    """Where file systems are mounted now, as mountinfo writes it."""
+    lines = (system.read(_MOUNTINFO) or b"").decode("utf-8", "replace").splitlines()
+    return tuple(words[4] for line in lines if len(words := line.split()) > 4)
+
+
 def _escaped(path: str) -> str:
     """A path as mountinfo writes it."""
     return path.replace("\\", "\\134").replace(" ", "\\040")

@@ -16,16 +16,18 @@ _PINNED = "io.cri-containerd.pinned=pinned"
 
 
 class Ctr:
-    """`ctr` in CRI's namespace.
+    """`ctr` in one of containerd's namespaces.
 
     Args:
         system: the node.
         seconds: what each call may take.
+        namespace: CRI's by default.
     """
 
-    def __init__(self, system: System, seconds: float = 2.0) -> None:
+    def __init__(self, system: System, seconds: float = 2.0, namespace: str = NAMESPACE) -> None:
         self._system = system
         self._seconds = seconds
+        self._namespace = namespace
         self._program = system.which("ctr")
 
     def probe_snapshot(self, snapshotter: str) -> None:
@@ -76,8 +78,56 @@ class Ctr:
 
     def snapshots(self, snapshotter: str) -> list[str]:
         """Keys of a snapshotter's snapshots."""
+        return list(self._parents(snapshotter))
+
+    def remove_snapshots(self, snapshotter: str) -> None:
+        """Remove all of a snapshotter's snapshots, children before their parents.
+
+        Raises:
+            CommandError: one is in use.
+        """
+        parents = self._parents(snapshotter)
+        while parents:
+            # What has no child goes first; a parent that is listed nowhere does not matter.
+            leaves = [key for key in parents if key not in parents.values()]
+            self._checked("snapshots", "--snapshotter", snapshotter, "rm", *leaves)
+            parents = {key: parent for key, parent in parents.items() if key not in leaves}
+
+    def namespaces(self) -> list[str]:
+        """Containerd's namespaces."""
+        return self._checked("namespaces", "ls", "-q").decode().split()
+
+    def tasks(self) -> list[str]:
+        """Containers that run."""
+        lines = self._checked("tasks", "ls").decode().splitlines()
+        return [words[0] for line in lines[1:] if (words := line.split()) and words[-1] != "STOPPED"]
+
+    def containers(self, *, of_pods: bool = False) -> list[str]:
+        """All containers, those that ended included; only CRI's with ``of_pods``."""
+        wanted = ['labels."io.cri-containerd.kind"'] if of_pods else []
+        return self._checked("containers", "ls", "-q", *wanted).decode().split()
+
+    def info(self, container: str) -> bytes:
+        """All that containerd knows of a container, as JSON."""
+        return self._checked("containers", "info", container)
+
+    def kill(self, container: str, signal: str) -> None:
+        """Send a signal to all processes of a container."""
+        self._checked("tasks", "kill", "-a", "-s", signal, container)
+
+    def remove_task(self, container: str) -> None:
+        """Remove what is left of a container that ended."""
+        self._checked("tasks", "rm", "-f", container)
+
+    def remove_container(self, container: str) -> None:
+        """Remove a container and its snapshot."""
+        self._checked("containers", "rm", container)
+
+    def _parents(self, snapshotter: str) -> dict[str, str]:
         lines = self._checked("snapshots", "--snapshotter", snapshotter, "ls").decode().splitlines()
-        return [line.split()[0] for line in lines[1:] if line.strip()]
+        # KEY PARENT KIND, the second of them blank for a lowest layer.
+        rows = [line.split() for line in lines[1:] if line.strip()]
+        return {words[0]: words[1] if len(words) > 2 else "" for words in rows}
 
     def _images(self, snapshotter: str) -> list[tuple[str, bool, bool]]:
         pinned = {
@@ -104,4 +154,4 @@ class Ctr:
                 expected="containerd's own client",
                 remedy="install the ctr that belongs to this containerd",
             )
-        return self._system.run([self._program, "-n", NAMESPACE, *words], timeout=self._seconds)
+        return self._system.run([self._program, "-n", self._namespace, *words], timeout=self._seconds)

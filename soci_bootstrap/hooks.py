@@ -60,7 +60,7 @@ def verify(system: System) -> None:
     active = snapshotter(system, wired)
     ctr = Ctr(system)
     if active != "soci":
-        _fit_images(system, ctr, active)
+        fit_images(system, ctr, active)
         return
     if not probe.answers(wired.address, _PATIENCE):
         # An import would only wait for the same daemon; the guard has said what there is to say.
@@ -74,7 +74,7 @@ def verify(system: System) -> None:
     except BootstrapError as error:
         _fail_after_start(system, wired, error)
         return
-    _fit_images(system, ctr, active)
+    fit_images(system, ctr, active)
     state.recovered(system)
 
 
@@ -122,7 +122,7 @@ def _restart_containerd(system: System) -> None:
         system.run([program, "--no-block", "restart", "containerd.service"], timeout=2)
 
 
-def _fit_images(system: System, ctr: Ctr, active: str) -> None:
+def fit_images(system: System, ctr: Ctr, active: str) -> None:
     """After a switch: CRI would report images as present whose snapshots lie in the other snapshotter."""
     known = state.load(system)
     if known.snapshotter == active:

@@ -18,6 +18,8 @@ STATE = "/var/lib/soci-bootstrap"
 RECORD = f"{STATE}/record.json"
 BACKUPS = f"{STATE}/backups"
 SCHEMA = 1
+ROLLING_BACK = "rolling-back"
+"""A rollback was killed: the next one goes on; boots leave the node alone."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,208 @@
+"""A node that is already running: what runs on it, and switching its snapshotter under it.
+
+There is no asking the API server from here, so which pods belong to DaemonSets is told by name: a
+DaemonSet's pod is called after it plus five characters. The list below is short on purpose. A pod
+that is not on it counts as a workload, and the switch waits for the next boot.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from soci_bootstrap import containers
+from soci_bootstrap.ctr import NAMESPACE, Ctr
+from soci_bootstrap.deadline import Deadline
+from soci_bootstrap.errors import BootstrapError, CommandError
+from soci_bootstrap.system import System, checked
+
+CONTAINERD, KUBELET, NODEADM_RUN = "containerd.service", "kubelet.service", "nodeadm-run.service"
+AGENTS = {
+    "kube-system": (
+        "aws-node",
+        "aws-node-termination-handler",
+        "ebs-csi-node",
+        "efs-csi-node",
+        "eks-node-monitoring-agent",
+        "eks-pod-identity-agent",
+        "fsx-csi-node",
+        "kube-proxy",
+        "node-local-dns",
+        "nvidia-device-plugin-daemonset",
+        "s3-csi-node",
+    ),
+    "amazon-cloudwatch": ("cloudwatch-agent", "fluent-bit"),
+}
+"""DaemonSets of EKS and its add-ons, by namespace: they come back by themselves."""
+# The characters of Kubernetes' own generated names.
+_SUFFIX = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{5}")
+_TERM_SECONDS = 5.0
+_SYSTEMCTL_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Running:
+    """One running container.
+
+    Attributes:
+        space: containerd's namespace.
+        id: containerd's own.
+        pod_namespace: of its pod, empty where it belongs to none.
+        pod: the pod's name.
+        name: within the pod; empty for the sandbox itself.
+        snapshotter: that its root file system comes from.
+        network: the sandbox's network namespace, a path; empty for none of its own.
+    """
+
+    space: str
+    id: str
+    pod_namespace: str = ""
+    pod: str = ""
+    name: str = ""
+    snapshotter: str = ""
+    network: str = ""
+
+    @property
+    def is_agent(self) -> bool:
+        """Whether its pod is one of those in ``AGENTS``."""
+        return any(
+            self.pod.startswith(known) and _SUFFIX.fullmatch(self.pod[len(known) :])
+            for known in AGENTS.get(self.pod_namespace, ())
+        )
+
+    @property
+    def label(self) -> str:
+        """What to call it when telling someone what to drain."""
+        return f"pod {self.pod_namespace}/{self.pod}" if self.pod else f"container {self.space}/{self.id}"
+
+
+def running(system: System) -> tuple[Running, ...]:
+    """Every running container, of all of containerd's namespaces.
+
+    Raises:
+        CommandError: containerd did not say.
+    """
+    spaces = Ctr(system).namespaces()
+    return tuple(
+        _container(space, container, Ctr(system, namespace=space).info(container))
+        for space in spaces
+        for container in Ctr(system, namespace=space).tasks()
+    )
+
+
+def labels(found: Iterable[Running]) -> tuple[str, ...]:
+    """What these are called, each pod once."""
+    return tuple(dict.fromkeys(container.label for container in found))
+
+
+def workloads(found: Sequence[Running]) -> tuple[Running, ...]:
+    """Those that do not come back by themselves."""
+    return tuple(container for container in found if not container.is_agent)
+
+
+def nodeadm_is_due(system: System) -> bool:
+    """Whether this boot's nodeadm-run is still to come: then containerd is restarted anyway."""
+    shown = _systemctl(system, "show", "-p", "LoadState,ExecMainStartTimestampMonotonic", NODEADM_RUN)
+    values = dict(line.partition("=")[::2] for line in shown.splitlines())
+    return values.get("LoadState") == "loaded" and values.get("ExecMainStartTimestampMonotonic") == "0"
+
+
+def is_active(system: System, unit: str) -> bool:
+    """Whether systemd says that a unit runs."""
+    return _systemctl(system, "show", "-p", "ActiveState", unit).strip() == "ActiveState=active"
+
+
+def control(system: System, deadline: Deadline, *words: str) -> None:
+    """Have systemctl do something, and wait for it.
+
+    Raises:
+        CommandError: it failed.
+    """
+    _systemctl(system, *words, seconds=deadline.limit(_SYSTEMCTL_SECONDS))
+
+
+def remove_pods(system: System, found: Sequence[Running]) -> None:
+    """Stop and remove pods, kubelet being down; nothing of them stays behind.
+
+    Sandboxes go last, with their network namespaces: the virtual interfaces vanish with these, by
+    which the network plugin sees that their addresses are free again.
+
+    Raises:
+        CommandError: one would not go.
+    """
+    ctr = Ctr(system, seconds=10.0)
+    for container in found:
+        _quietly(ctr.kill, container.id, "SIGTERM")
+    end = time.monotonic() + _TERM_SECONDS
+    alive = {container.id for container in found}
+    while alive and time.monotonic() < end:
+        alive &= set(ctr.tasks())
+        time.sleep(0.1 if alive else 0)
+    for container in sorted(found, key=lambda one: not one.name):
+        _quietly(ctr.kill, container.id, "SIGKILL")
+        _quietly(ctr.remove_task, container.id)
+        ctr.remove_container(container.id)
+        _unmount(system, container)
+    # Pods that ended before: their containers would keep snapshots in use.
+    for container_id in ctr.containers(of_pods=True):
+        _quietly(ctr.remove_task, container_id)
+        ctr.remove_container(container_id)
+
+
+def pods(found: Sequence[Running]) -> tuple[Running, ...]:
+    """Those that kubelet started."""
+    return tuple(container for container in found if container.space == NAMESPACE and container.pod)
+
+
+def _unmount(system: System, container: Running) -> None:
+    import os
+
+    mounts = [path for path in containers.mount_points(system) if f"/sandboxes/{container.id}/" in path]
+    if not container.name and container.network.startswith(("/run/netns/", "/var/run/netns/")):
+        mounts.append(container.network)
+    for path in mounts:
+        system.run(["umount", "-l", path], timeout=5)
+    if not container.name and container.network in mounts:
+        try:
+            os.unlink(container.network)
+        except OSError:
+            return  # it was kubelet's network plugin's to clean up, and is out of use
+
+
+def _container(space: str, container_id: str, info: bytes) -> Running:
+    try:
+        document = json.loads(info)
+        labels_ = document.get("Labels") or {}
+        spaces = ((document.get("Spec") or {}).get("linux") or {}).get("namespaces") or []
+        return Running(
+            space,
+            container_id,
+            labels_.get("io.kubernetes.pod.namespace", ""),
+            labels_.get("io.kubernetes.pod.name", ""),
+            labels_.get("io.kubernetes.container.name", ""),
+            document.get("Snapshotter", ""),
+            next((one.get("path", "") for one in spaces if one.get("type") == "network"), ""),
+        )
+    except (ValueError, AttributeError) as error:
+        raise CommandError(
+            f"ctr does not describe the container {container_id}",
+            found=str(error),
+            expected="a JSON object",
+            remedy="check that this ctr belongs to this containerd",
+        ) from error
+
+
+def _quietly(do: Callable[..., None], *words: str) -> None:
+    """What is stopped or gone already is what was wanted; what is left shows when it is removed."""
+    try:
+        do(*words)
+    except BootstrapError:
+        return
+
+
+def _systemctl(system: System, *words: str, seconds: float = 10.0) -> str:
+    argv = [system.which("systemctl") or "systemctl", *words]
+    return checked(argv, system.run(argv, timeout=seconds)).decode("utf-8", "replace")
