@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from soci_bootstrap import journal, lock, resources, state
-from soci_bootstrap.console import Console
-from soci_bootstrap.converge import Convergence
-from soci_bootstrap.deadline import Deadline
+from soci_bootstrap import memo
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.record import ROLLING_BACK, load
-from soci_bootstrap.settings import from_json
 from soci_bootstrap.system import System
-from soci_bootstrap.unwire import from_json as wired_from_json
-from soci_bootstrap.unwire import unwire
 
 _SECONDS = 8.0
 """Below the unit's TimeoutStartSec=10, so that failing open is ours to do."""
@@ -19,27 +12,56 @@ _SECONDS = 8.0
 
 def run(system: System) -> None:
     """Converge on this boot's facts; where that fails, unwire: containerd starts on overlayfs."""
+    inflater = memo.boots_unchanged()
+    if inflater is not None and _inflates(system, inflater):
+        memo.mark_planned()
+        return
+    _converge(system)
+
+
+def _inflates(system: System, inflater: list[str]) -> bool:
+    """The decompressor's self-test; a package may have replaced what it links to since."""
+    from soci_bootstrap import decompressor
+
+    try:
+        if inflater:
+            decompressor.self_test(inflater[0], inflater[1:], system)
+    except BootstrapError:
+        return False
+    return True
+
+
+def _converge(system: System) -> None:
+    from soci_bootstrap import lock, resources
+    from soci_bootstrap.console import Console
+    from soci_bootstrap.converge import Convergence
+    from soci_bootstrap.deadline import Deadline
+    from soci_bootstrap.record import load
+    from soci_bootstrap.settings import from_json
+
     record = load(system)
-    if record is None or record.outcome == ROLLING_BACK:
+    if record is None:
         return
     deadline = Deadline(_SECONDS)
-    console = Console(-1)
     with lock.held(system, deadline):
         agent = resources.agent_bytes() or b""
+        settings = from_json(record.settings, "install")
+        run_ = Convergence(system, settings, Console(-1), deadline, agent, record, boot=True)
         try:
-            settings = from_json(record.settings, "install")
-            run_ = Convergence(system, settings, console, deadline, agent, record, boot=True)
-            outcome, _ = run_.install()
+            run_.install()
+            run_.memorize_boot()
         except BootstrapError as error:
             run_.undo(everything=False)
             _fail_open(system, str(error))
-            return
-    console.info(f"boot: {outcome}")
 
 
 def _fail_open(system: System, reason: str) -> None:
+    from soci_bootstrap import journal, state
+    from soci_bootstrap.record import load
+    from soci_bootstrap.unwire import from_json, unwire
+
     record = load(system)
-    wired = wired_from_json(record.wiring) if record else None
+    wired = from_json(record.wiring) if record else None
     failures = unwire(system, wired) if wired else []
     full = "; ".join([reason, *failures])
     state.degraded(system, full)

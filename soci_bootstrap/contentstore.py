@@ -44,7 +44,7 @@ def observe(system: System, containerd_root: str) -> ContentStore:
     snapshots = system.listdir(f"{containerd_root}/{_OVERLAYFS}")
     if not blobs and not snapshots:
         return ContentStore()
-    pause = _pause_members(system.read(PAUSE_TAR))
+    pause = pause_members(system)
     foreign = next(
         (
             name
@@ -58,8 +58,15 @@ def observe(system: System, containerd_root: str) -> ContentStore:
     return ContentStore(f"sha256:{foreign}" if foreign else "", max(0, beyond))
 
 
-def _pause_members(tar: bytes | None) -> frozenset[str]:
-    """The digests of everything in the pause image's archive, OCI layout or docker's."""
+def layers(system: System, containerd_root: str) -> frozenset[str]:
+    """The digests, in hex, of the blobs that are layers."""
+    blobs = f"{containerd_root}/{_BLOBS}"
+    return frozenset(name for name in system.listdir(blobs) if not _is_json(system, f"{blobs}/{name}"))
+
+
+def pause_members(system: System) -> frozenset[str]:
+    """The digests, in hex, of everything in the pause image's archive, OCI layout or docker's."""
+    tar = system.read(PAUSE_TAR)
     if tar is None:
         return frozenset()
     import tarfile

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from soci_bootstrap import __version__, decompressor, facts, state, units
+from soci_bootstrap import __version__, contentstore, decompressor, facts, memo, nodeconfig, state, units
 from soci_bootstrap import plan as plan_
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.console import Console
@@ -14,9 +14,10 @@ from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, DecompressorError, StateError
 from soci_bootstrap.items import Daemon, File, Gone, Item, Phase
 from soci_bootstrap.plan import Desired, Plan, Step
-from soci_bootstrap.record import Record, save
+from soci_bootstrap.record import STATE, Record, save
 from soci_bootstrap.settings import Settings, to_json
 from soci_bootstrap.system import System, checked
+from soci_bootstrap.tuning import Decompressor
 from soci_bootstrap.unwire import DROPIN, Wired, unwire
 
 _KUBELET_DIR = "/etc/kubernetes/kubelet/config.json.d"
@@ -62,7 +63,7 @@ class Convergence:
         self._rest = self._ground
         self._facts: facts.Facts | None = None
         self._plan: Plan | None = None
-        self._excluded: frozenset[str] = frozenset()
+        self._excluded = _excluded(record, settings)
         self.steps: tuple[Step, ...] = ()
         self.arch = facts.architecture(settings.arch)
         self.sha256: str | None = None
@@ -152,13 +153,52 @@ class Convergence:
             boot_id=found.boot_id,
             settings=to_json(self.settings),
             wiring=_wired(plan.desired, found).to_json(),
+            excluded=tuple(sorted(self._excluded)),
             node_config=facts.node_config_json(found.node_config) if found.boot_id else {},
         )
         save(self.system, record)
         self._rest.settle()
         self.sha256 = self._archive_digest()
         if self.system.live:
+            memo.mark_planned()
             state.recovered(self.system)
+
+    def memorize(
+        self, argv: Sequence[str], environ: Mapping[str, str], document: Mapping[str, object], text: str
+    ) -> None:
+        """Let the next run with these settings see by stat() alone that there is nothing to do."""
+        if not any(word.startswith("--config") for word in argv):
+            data = self._memo(argv, environ, document, text)
+            self.system.write(memo.PATH, data, 0o600)
+
+    def memorize_boot(self) -> None:
+        """The same after a boot that had something to do, for the settings of the last install."""
+        saved = self.system.read(memo.PATH)
+        renewed = memo.renewed(saved, self._memo((), {}, {}, "")) if saved else b""
+        if renewed and renewed != saved:
+            self.system.write(memo.PATH, renewed, 0o600)
+
+    def _memo(
+        self, argv: Sequence[str], environ: Mapping[str, str], document: Mapping[str, object], text: str
+    ) -> bytes:
+        found = self._facts
+        if found is None:
+            raise StateError("a run is remembered before it observed", remedy="report this")
+        apart = {nodeconfig.CACHE, memo.PLANNED, "/proc/sys/kernel/random/boot_id"}
+        if self.mode == "nodeadm":
+            # nodeadm writes these anew; nothing in them but containerd's root decides anything here.
+            apart |= {found.containerd.config_path, *found.kubelet.sources}
+        touched = {
+            path: listed
+            for path, listed in self.system.touched.items()
+            if path not in apart and not _is_state(path, found)
+        }
+        touched[memo.SETTINGS_FILE] = False
+        layers = contentstore.layers(self.system, found.containerd.root)
+        layers |= contentstore.pause_members(self.system)
+        return memo.save_document(
+            argv, environ, self.system.root, self._inflater(), touched, layers, document, text
+        )
 
     # -- taking back --------------------------------------------------------------------------
 
@@ -266,6 +306,7 @@ class Convergence:
             try:
                 if chosen.path:
                     decompressor.self_test(chosen.path, chosen.args, self.system)
+                    self._compare_ours(chosen)
                 return plan
             except DecompressorError as error:
                 if self.settings.decompressor != "auto":
@@ -276,6 +317,25 @@ class Convergence:
             self._rest.prepare(step.item for step in plan.pending if step.item)
             self._apply_phase(plan, Phase.SOFTWARE)
         return plan
+
+    def _compare_ours(self, chosen: Decompressor) -> None:
+        """On aarch64 ISA-L is not everywhere the faster one: measure, before ours is named.
+
+        Raises:
+            DecompressorError: unpigz is as fast here.
+        """
+        unpigz = self._facts.programs.get("unpigz") if self._facts else None
+        first = self._found is None or self._found.outcome in {"", "baked"}
+        if chosen.kind != "isal" or self.arch != "arm64" or unpigz is None or (self._boot and not first):
+            return
+        ours = (str(chosen.path), chosen.args)
+        if not decompressor.faster_than(*ours, unpigz, plan_.UNPIGZ_ARGS, self.system):
+            raise DecompressorError(
+                "ours does not pay on this processor",
+                found="unpigz as fast in a short comparison",
+                expected="a gain",
+                remedy="unpigz is used; name --decompressor isal to insist",
+            )
 
     def _start_units(self, plan: Plan) -> None:
         """The socket listens; the daemon itself is started by containerd's start, not from here."""
@@ -309,6 +369,10 @@ class Convergence:
             self._found is None or self._found.outcome == "degraded" or bool(state.load(self.system).degraded)
         )
 
+    def _inflater(self) -> list[str]:
+        chosen = self._plan.desired.decompressor if self._plan else None
+        return [chosen.path, *chosen.args] if chosen and chosen.path else []
+
     def _settled(self) -> bool:
         return self._found is not None and self._found.outcome == "installed"
 
@@ -322,6 +386,18 @@ class Convergence:
 
 def _environment() -> Mapping[str, str]:
     return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+
+
+def _excluded(record: Record | None, settings: Settings) -> frozenset[str]:
+    """What an earlier run of this version found out about `auto`'s candidates on this node."""
+    if record is None or record.agent != __version__ or settings.decompressor != "auto":
+        return frozenset()
+    return frozenset(record.excluded)
+
+
+def _is_state(path: str, found: facts.Facts) -> bool:
+    """Our own records, and containerd's store, which ``memo`` looks at in its own way."""
+    return f"{path}/".startswith((f"{STATE}/", f"{found.containerd.root}/io.containerd."))
 
 
 def _wired(desired: Desired, found: facts.Facts) -> Wired:

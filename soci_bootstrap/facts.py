@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from soci_bootstrap import containerd as containerd_
-from soci_bootstrap import contentstore, nodeconfig, resources
+from soci_bootstrap import contentstore, memo, nodeconfig, resources
 from soci_bootstrap import kubelet as kubelet_
 from soci_bootstrap.errors import StateError, UnsupportedArchitectureError
 from soci_bootstrap.record import Record
@@ -144,7 +144,7 @@ def observe(
         kubelet=kubelet_.observe(system, read_unit(system, "kubelet.service")),
         nodeadm=bool(nodeadm_run.path),
         nodeadm_dropins=any(nodeconfig.DROPIN_DIRECTORY in line for line in nodeadm_run.values("ExecStart")),
-        node_config=_node_config(system, record, boot_id),
+        node_config=_node_config(system, record),
         ami=_ami(system, record),
         store=contentstore.observe(system, containerd.root),
         programs={name: path for name in DECOMPRESSORS if (path := system.which(name))},
@@ -152,9 +152,9 @@ def observe(
     )
 
 
-def _node_config(system: System, record: Record | None, boot_id: str) -> nodeconfig.NodeConfig:
+def _node_config(system: System, record: Record | None) -> nodeconfig.NodeConfig:
     """The user's NodeConfig; once nodeadm has merged our drop-in into its cache, as remembered."""
-    if record and record.node_config and boot_id and record.boot_id == boot_id:
+    if record and record.node_config and system.live and system.read(memo.PLANNED) is not None:
         remembered = dict(record.node_config)
         static = remembered.pop("static")
         return nodeconfig.NodeConfig(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from soci_bootstrap import journal, lock, resources
 from soci_bootstrap.console import Console
@@ -89,16 +91,25 @@ def run(settings: Settings, console: Console) -> InstallResult:
         except BaseException:
             run_.undo(everything=not settings.live)
             raise
-    return InstallResult(
-        outcome,
-        reason,
-        run_.steps,
-        run_.version,
-        run_.arch,
-        run_.sha256,
-        run_.mode,
-        time.monotonic() - started,
-    )
+        result = InstallResult(
+            outcome,
+            reason,
+            run_.steps,
+            run_.version,
+            run_.arch,
+            run_.sha256,
+            run_.mode,
+            time.monotonic() - started,
+        )
+        if outcome in {"installed", "changed"} and settings.command == "install":
+            converged = replace(result, outcome="unchanged", steps=as_done(run_.steps))
+            run_.memorize(sys.argv[1:], os.environ, converged.document, converged.text)
+    return result
+
+
+def as_done(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The steps as a run reports them that finds all of them done."""
+    return tuple(replace(step, changed=False) for step in steps)
 
 
 def _failed(run_: Convergence, settings: Settings, error: BootstrapError) -> str:

@@ -31,6 +31,7 @@ class Kubelet:
         config_dir: its ``--config-dir``, empty where its arguments name none.
         config: the bytes at ``config_path``, empty for none.
         config_mode: their permission bits.
+        sources: the files that all of this was read from.
     """
 
     present: bool
@@ -38,13 +39,15 @@ class Kubelet:
     config_dir: str = ""
     config: bytes = b""
     config_mode: int = 0o644
+    sources: tuple[str, ...] = ()
 
 
 def observe(system: System, unit: UnitFile) -> Kubelet:
     """Read kubelet's arguments from its unit and the environment files that the unit names."""
     text = " ".join(unit.values("ExecStart") + unit.values("Environment"))
-    for file in unit.values("EnvironmentFile"):
-        text += " " + (system.read(file.lstrip("-")) or b"").decode("utf-8", "replace")
+    files = tuple(file.lstrip("-") for file in unit.values("EnvironmentFile"))
+    for file in files:
+        text += " " + (system.read(file) or b"").decode("utf-8", "replace")
     path, directory = CONFIG, ""
     for match in _ARGUMENT.finditer(text):
         if match[1]:
@@ -59,6 +62,7 @@ def observe(system: System, unit: UnitFile) -> Kubelet:
         config_dir=directory,
         config=config or b"",
         config_mode=system.entry(path).mode or 0o644,
+        sources=(*files, path),
     )
 
 

@@ -20,6 +20,7 @@ from soci_bootstrap.unitfiles import ETC
 DAEMON = "/usr/local/bin/soci-snapshotter-grpc"
 CONFIG = "/etc/soci-snapshotter-grpc/config.toml"
 GATE_CONFIG = "/etc/soci-snapshotter-grpc/soci-bootstrap.toml"
+IGZIP_ARGS = UNPIGZ_ARGS = ("-d", "-c")
 DISCARD_FIXED_IN: tuple[int, int, int] | None = None
 """The first SOCI release without issue 2035; a fix is merged upstream but in no release yet."""
 
@@ -265,7 +266,7 @@ def _decompressor(
     available: dict[str, Decompressor] = {"none": Decompressor("none")}
     if ours:
         available["isal"] = Decompressor("isal", carried_.SCRIPT)
-    for name, args in (("igzip", ("-d", "-c")), ("unpigz", ("-d", "-c"))):
+    for name, args in (("igzip", IGZIP_ARGS), ("unpigz", UNPIGZ_ARGS)):
         if name in facts.programs:
             available[name] = Decompressor(name, facts.programs[name], args)
     order = ("igzip", "isal", "unpigz", "none") if asked == "auto" else (asked,)

@@ -49,7 +49,7 @@ class PlanResult:
                     "name": step.name,
                     **({"path": step.path} if step.path else {}),
                     "changed": step.changed,
-                    **({"diff": self.diffs[step.path]} if step.path in self.diffs else {}),
+                    **({"diff": self.diffs[step.path]} if step.path and step.path in self.diffs else {}),
                 }
                 for step in self.steps
             ],

@@ -97,6 +97,7 @@ class Record:
         directories: directories that we made, SOCI's root among them, outermost first.
         units_active: which of the units were active before us, by name.
         wiring: what the hooks need to know, see ``wiring.Wiring.to_json``.
+        excluded: decompressors that failed their self-test or lost the comparison on this node.
         node_config: the user's NodeConfig as it was before nodeadm merged ours into the cache.
     """
 
@@ -111,6 +112,7 @@ class Record:
     directories: tuple[str, ...] = ()
     units_active: Mapping[str, bool] = field(default_factory=dict)
     wiring: Mapping[str, Any] = field(default_factory=dict)
+    excluded: tuple[str, ...] = ()
     node_config: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -188,6 +190,7 @@ def _from_json(document: dict[str, Any]) -> Record:
         },
         before=before,
         directories=tuple(document["directories"]),
+        excluded=tuple(document.get("excluded", ())),
     )
     return Record(**known)
 

@@ -65,6 +65,9 @@ class System:
         self.root = os.path.realpath(root)
         self.live = self.root == "/"
         self.tag = tag
+        self.touched: dict[str, bool] = {}
+        """Every path that was looked at or changed, and whether it was listed: what a later run's
+        stat() has to find unchanged."""
 
     # -- what a subclass may watch ------------------------------------------------------------
 
@@ -120,6 +123,7 @@ class System:
     def entry(self, path: str) -> Entry:
         """What stands at ``path``; ``ABSENT`` where nothing does."""
         host = self.path(path)
+        self.touched.setdefault(path, False)
         try:
             found = os.lstat(host)
         except (FileNotFoundError, NotADirectoryError):
@@ -157,6 +161,7 @@ class System:
 
     def listdir(self, path: str) -> tuple[str, ...]:
         """The sorted names in a directory; empty where there is none."""
+        self.touched[path] = True
         try:
             return tuple(sorted(os.listdir(self.path(self.followed(path)))))
         except (FileNotFoundError, NotADirectoryError):
@@ -228,7 +233,7 @@ class System:
             _discard(host)
             raise _unwritable(path, error) from error
 
-    def copy(self, source: str, path: str, mode: int) -> None:
+    def copy(self, source: str, path: str, mode: int, uid: int = 0, gid: int = 0, label: str = "") -> None:
         """Copy a file's bytes to ``path``, staged and renamed; for backups too large to hold."""
         self.before_change(f"copy {path}")
         staged = self.path(self.staged_name(path))
@@ -238,7 +243,9 @@ class System:
                 try:
                     while os.sendfile(fd, reader.fileno(), None, 1 << 24):
                         pass
-                    self._own(fd, mode, 0, 0)
+                    self._own(fd, mode, uid, gid)
+                    if label:
+                        os.setxattr(fd, _SELINUX, label.encode())
                     os.fsync(fd)
                 finally:
                     os.close(fd)
@@ -265,13 +272,15 @@ class System:
         except OSError as error:
             raise _unwritable(final, error) from error
 
-    def link(self, path: str, target: str) -> None:
+    def link(self, path: str, target: str, uid: int = 0, gid: int = 0) -> None:
         """Put a symbolic link in place, replacing what stands there."""
         self.before_change(f"link {path}")
         staged, final = self.path(self.staged_name(path)), self.path(path)
         try:
             _discard(staged)
             os.symlink(target, staged)
+            if os.geteuid() == 0:
+                os.lchown(staged, uid, gid)
             os.rename(staged, final)
             _sync_directory(os.path.dirname(final))
         except OSError as error:

@@ -1,0 +1,219 @@
+"""Is this node still as the last install left it? Answered from stat() alone, before anything is imported.
+
+The plan is a pure function of settings and of what was observed, so the same settings, the same
+inputs and untouched outputs mean that there is nothing to do. Whatever differs, by as little as a
+ctime, is for the long way round to judge: a wrong "changed" costs time, a wrong "unchanged" can't be.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+PATH = "/var/lib/soci-bootstrap/converged.json"
+PLANNED = "/run/soci-bootstrap/planned"
+"""There once this boot was planned: nodeadm may have merged our drop-in into its cache since."""
+SETTINGS_FILE = "/etc/soci-bootstrap/config.toml"
+_STATE = "/var/lib/soci-bootstrap/state.json"
+_CACHE = "/run/eks/nodeadm/config.json"
+_BLOBS = "/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
+_SOCKET = "soci-snapshotter.socket"
+_NO_DIFFERENCE = frozenset({"--json", "-v", "--verbose", "-q", "--quiet"})
+_STUBS_OWN = ("SOCI_BOOTSTRAP_ZIPAPP_URL", "SOCI_BOOTSTRAP_ZIPAPP_SHA256")
+
+
+def save_document(
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    root: str,
+    inflater: Sequence[str],
+    touched: Mapping[str, bool],
+    layers: Iterable[str],
+    document: Mapping[str, object],
+    text: str,
+) -> bytes:
+    """What ``unchanged`` reads back later.
+
+    Args:
+        argv: of this run; what only changes the output is left out.
+        environ: of this run.
+        root: ``/`` or what ``--root`` named.
+        inflater: the decompressor that config.toml names, and its arguments.
+        touched: every path of the node that was looked at or written, but for files that are
+            compared by what they say; True for a directory whose names mattered.
+        layers: digests of blobs that may lie in the content store although they are layers.
+        document: what an unchanged run reports with ``--json``.
+        text: what it reports without.
+    """
+    cache = _read(root, _CACHE)
+    memo = {
+        "settings": _settings(argv, environ),
+        "machine": _machine(),
+        "root": os.path.realpath(root),
+        "inflater": list(inflater),
+        "signatures": {path: [listed, *_signature(root, path, listed)] for path, listed in touched.items()},
+        "containerd_root": _containerd_root(root),
+        "layers": sorted(layers),
+        "cache": _digest(cache),
+        "document": dict(document),
+        "text": text,
+    }
+    return (json.dumps(memo) + "\n").encode()
+
+
+def unchanged(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[dict[str, object], str] | None:
+    """The report of an install that has nothing to do; None where that takes a closer look."""
+    if "SOCI_BOOTSTRAP_JSON" in environ or "SOCI_BOOTSTRAP_ROOT" in environ:
+        return None
+    root = _root(argv)
+    memo = _load(root)
+    if memo is None or memo.get("settings") != _settings(argv, environ) or not _as_it_was(root, memo):
+        return None
+    if os.path.realpath(root) != "/":
+        same = memo.get("cache") == _digest(_read(root, _CACHE))
+    else:
+        same = os.path.exists(PLANNED) and _socket_listens()
+    if not same:
+        return None
+    document, text = memo.get("document"), memo.get("text")
+    return (document, text) if isinstance(document, dict) and isinstance(text, str) else None
+
+
+def mark_planned() -> None:
+    """Say that this boot was planned; the mark goes with /run."""
+    os.makedirs(os.path.dirname(PLANNED), exist_ok=True)
+    with open(PLANNED, "w", encoding="ascii"):
+        pass
+
+
+def boots_unchanged() -> list[str] | None:
+    """At a boot: the decompressor to test, where nothing differs from the last plan; else None."""
+    memo = _load("/")
+    if memo is None or not _as_it_was("/", memo) or memo.get("cache") != _digest(_read("/", _CACHE)):
+        return None
+    inflater = memo.get("inflater")
+    return [str(word) for word in inflater] if isinstance(inflater, list) else None
+
+
+def renewed(saved: bytes, fresh: bytes) -> bytes:
+    """A memo of what is there now, for the settings and with the report of an earlier one."""
+    try:
+        earlier, now = json.loads(saved), json.loads(fresh)
+        return (
+            json.dumps({**now, **{key: earlier[key] for key in ("settings", "document", "text")}}) + "\n"
+        ).encode()
+    except (ValueError, KeyError, TypeError):
+        return b""
+
+
+def _load(root: str) -> dict[str, object] | None:
+    try:
+        memo = json.loads(_read(root, PATH))
+        state = json.loads(_read(root, _STATE) or b"{}")
+    except (ValueError, RecursionError):
+        return None
+    healthy = isinstance(state, dict) and not state.get("degraded")
+    return memo if isinstance(memo, dict) and healthy else None
+
+
+def _as_it_was(root: str, memo: Mapping[str, object]) -> bool:
+    signatures = memo.get("signatures")
+    return (
+        memo.get("machine") == _machine()
+        and memo.get("root") == os.path.realpath(root)
+        and memo.get("containerd_root") == _containerd_root(root)
+        and isinstance(signatures, dict)
+        and all(_signature(root, path, known[0]) == known[1:] for path, known in signatures.items())
+        and not _new_layer(root, memo.get("layers"))
+    )
+
+
+def _settings(argv: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+    words: list[str] = []
+    skip = False
+    for word in argv:
+        if skip or word in _NO_DIFFERENCE or word.startswith("--deadline"):
+            skip = word == "--deadline"
+            continue
+        words.append(word)
+    ours = (name for name in environ if name.startswith("SOCI_BOOTSTRAP_") and name not in _STUBS_OWN)
+    return words + [f"{name}={environ[name]}" for name in sorted(ours)]
+
+
+def _root(argv: Sequence[str]) -> str:
+    for word, following in zip(argv, [*argv[1:], "/"]):
+        if word == "--root":
+            return following
+        if word.startswith("--root="):
+            return word.partition("=")[2]
+    return "/"
+
+
+def _machine() -> list[object]:
+    with open("/proc/meminfo", encoding="ascii") as file:
+        return [os.cpu_count(), file.readline(), os.geteuid(), os.uname().machine]
+
+
+def _signature(root: str, path: str, listed: bool) -> list[object]:
+    try:
+        found = os.lstat(root.rstrip("/") + path)
+    except OSError as error:
+        return [error.errno]
+    if (found.st_mode & 0o170000) == 0o040000 and not listed:
+        # Others come and go in it; what is ours there has a signature of its own.
+        return [found.st_mode]
+    return [found.st_mode, found.st_uid, found.st_gid, found.st_ino, found.st_ctime_ns, found.st_size]
+
+
+def _read(root: str, path: str) -> bytes:
+    try:
+        with open(root.rstrip("/") + path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def _digest(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
+
+
+def _containerd_root(root: str) -> str:
+    """All that matters of containerd's configuration where nodeadm writes it: its top-level root."""
+    for line in _read(root, "/etc/containerd/config.toml").splitlines():
+        if line.lstrip().startswith(b"["):
+            break
+        if line.split(b"=")[0].strip() == b"root":
+            return line.decode("utf-8", "replace")
+    return ""
+
+
+def _new_layer(root: str, known: object) -> bool:
+    """Whether a blob came to the content store that is not known and does not begin as JSON does."""
+    directory = root.rstrip("/") + _BLOBS
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return False
+    exempt = frozenset(known) if isinstance(known, list) else frozenset()
+    for name in names:
+        if name not in exempt:
+            try:
+                with open(f"{directory}/{name}", "rb", buffering=0) as file:
+                    if file.read(1) != b"{":
+                        return True
+            except OSError:
+                return True
+    return False
+
+
+def _socket_listens() -> bool:
+    """Whether systemd holds the socket: the one state that no file shows."""
+    argv = ["systemctl", "is-active", "--quiet", _SOCKET]
+    try:
+        pid = os.posix_spawnp("systemctl", argv, dict(os.environ))
+    except OSError:
+        return False
+    return os.waitpid(pid, 0)[1] == 0
