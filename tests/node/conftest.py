@@ -1,17 +1,14 @@
-"""Node tests need root, cgroup2 and Debian roots; elsewhere they are skipped, or fail where they are required."""
+"""Node tests need root, cgroup2 and Debian roots; elsewhere they are skipped, or fail if required."""
 
 from __future__ import annotations
 
 import functools
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.node.lab import cgroup, rootfs
 from tests.node.lab.eks import eks_node

@@ -1,4 +1,4 @@
-"""The lab itself: nodes boot, containerd works on them, and the stand-ins do what stands in their descriptions."""
+"""The lab itself: nodes boot, containerd works on them, the stand-ins do what they say."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import grpc
+import grpc  # type: ignore[import-untyped]
 import pytest
 
 from tests.node.lab import images, recipe, tree
@@ -40,9 +40,12 @@ def toml(text: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("root", ROOTS)
 def test_a_node_boots_and_joins(root: str, boot: Boot, capsys: pytest.CaptureFixture[str]) -> None:
-    node = boot(Ami(root), scripts=["#!/bin/sh\necho first\n", "#!/bin/sh\nsystemctl is-active nodeadm-config kubelet || :\n"])
+    node = boot(
+        Ami(root),
+        scripts=["#!/bin/sh\necho first\n", "#!/bin/sh\nsystemctl is-active nodeadm-config kubelet || :\n"],
+    )
     with capsys.disabled():
-        print(f" {root}: whole first boot {node.boot_seconds:.2f} s", end="")
+        print(f" {root}: whole first boot {node.boot_seconds:.2f} s", end="")  # noqa: T201
     assert node.state("containerd") == "active"
     assert kubelet(node)["ready"]
     # After nodeadm-config (a oneshot that has ended), before kubelet.
@@ -67,7 +70,12 @@ def test_a_pulled_image_runs_on_overlayfs(root: str, boot: Boot) -> None:
 @pytest.mark.parametrize("root", ROOTS)
 def test_a_pulled_image_runs_through_soci(root: str, boot: Boot) -> None:
     node = boot(Ami(root), nodeconfig=recipe.nodeconfig(), prepare=recipe.install)
-    assert kubelet(node) == {"ready": True, "runtime": f"unix://{CONTAINERD}", "image": f"unix://{SOCI}", "errors": []}
+    assert kubelet(node) == {
+        "ready": True,
+        "runtime": f"unix://{CONTAINERD}",
+        "image": f"unix://{SOCI}",
+        "errors": [],
+    }
     with Registry(node) as registry, Cri(node, SOCI) as cri:
         app = images.app(1_000_000)
         image = registry.push(app)
@@ -83,13 +91,35 @@ def test_a_pulled_image_runs_through_soci(root: str, boot: Boot) -> None:
 def assert_unpacked_well(node: Node, container: str) -> None:
     pid = node.run(f"ctr -n k8s.io task ls | grep {container} | awk '{{print $2}}'").stdout.strip()
     root = Path(f"/proc/{node.pid}/root/proc/{pid}/root")
-    script = f"cd /proc/{pid}/root && stat -c '%n %a %u:%g' setuid setgid owned && getcap capable && ls . kept"
+    script = (
+        f"cd /proc/{pid}/root && stat -c '%n %a %u:%g' setuid setgid owned && getcap capable && ls . kept"
+    )
     assert node.run(script).stdout.split("\n") == [
         "setuid 4755 0:0",
         "setgid 2755 0:50",
         "owned 600 1000:1001",
         "capable cap_net_bind_service=ep",
-        *".:|app|capable|dev|etc|filling|kept|labelled|owned|proc|seed|setgid|setuid|symbolic|sys||kept:|new|".split("|"),
+        *[
+            ".:",
+            "app",
+            "capable",
+            "dev",
+            "etc",
+            "filling",
+            "kept",
+            "labelled",
+            "owned",
+            "proc",
+            "seed",
+            "setgid",
+            "setuid",
+            "symbolic",
+            "sys",
+            "",
+            "kept:",
+            "new",
+            "",
+        ],
     ], root
 
 
@@ -115,8 +145,15 @@ def test_a_killed_node_leaves_nothing(boot: Boot) -> None:
 
 
 def test_a_killed_test_run_takes_its_nodes_along() -> None:
-    script = "import os; from tests.node.lab.node import Node; n = Node().boot(); print(n.pid, flush=True); os.kill(os.getpid(), 9)"
-    done = subprocess.run([sys.executable, "-c", script], cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    script = """
+import os
+from tests.node.lab.node import Node
+print(Node().boot().pid, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, check=False
+    )
     pid = int(done.stdout)
     end = time.monotonic() + 5
     while Path(f"/proc/{pid}").exists() and time.monotonic() < end:
@@ -131,15 +168,26 @@ def test_a_private_network_reaches_nothing(boot: Boot) -> None:
 def test_a_tree_comparison_finds_what_changed(boot: Boot) -> None:
     node = boot()
     before = node.snapshot_tree()
-    node.run("chmod 600 /etc/fstab; echo x > /var/lib/new; rm /etc/hostname; ln -s a /etc/link; touch /etc/debian_version")
+    node.run(
+        "cd /etc; chmod 600 fstab; echo x > /var/lib/new; rm hostname; ln -s a link; touch debian_version"
+    )
     found = tree.differences(before, node.snapshot_tree(), ignore=["/var/log/*", "/var/lib/containerd/*"])
-    assert [line.split(" Entry")[0] for line in found] == ["+ /etc/fstab", "+ /etc/hostname", "+ /etc/link", "+ /var/lib/new"]
+    assert [line.split(" Entry")[0] for line in found] == [
+        "+ /etc/fstab",
+        "+ /etc/hostname",
+        "+ /etc/link",
+        "+ /var/lib/new",
+    ]
 
 
-def test_real_cloud_init_runs_the_userdata_before_nodeadm(boot: Boot, capsys: pytest.CaptureFixture[str]) -> None:
-    node = boot(scripts=["#!/bin/sh\necho from userdata $(systemctl is-active containerd)\n"], cloud_init=True)
+def test_real_cloud_init_runs_the_userdata_before_nodeadm(
+    boot: Boot, capsys: pytest.CaptureFixture[str]
+) -> None:
+    node = boot(
+        scripts=["#!/bin/sh\necho from userdata $(systemctl is-active containerd)\n"], cloud_init=True
+    )
     with capsys.disabled():
-        print(f" with cloud-init {node.boot_seconds:.2f} s", end="")
+        print(f" with cloud-init {node.boot_seconds:.2f} s", end="")  # noqa: T201
     assert "from userdata inactive" in node.read("/var/log/cloud-init-output.log")
     assert kubelet(node)["ready"]
 
@@ -173,7 +221,7 @@ DEFAULTS = re.compile(r"/imports = \[\],|/plugins/io.containerd.snapshotter.v1.(
     ],
 )
 def test_nodeadm_writes_what_was_captured(cache: str, config: str, boot: Boot) -> None:
-    node = boot(nodeconfig=captured_config(cache), prepare=recipe.install if "soci" in cache else lambda _: None)
+    node = boot(nodeconfig=captured_config(cache), prepare=recipe.install if "soci" in cache else str)
     assert node.read("/run/eks/nodeadm/config.json") == (CAPTURED / cache).read_text()
     found, wanted = toml(node.read("/etc/containerd/config.toml")), toml((CAPTURED / config).read_text())
     if "v3" in config:
@@ -202,9 +250,13 @@ V3 = '[plugins."io.containerd.cri.v1.runtime"]\nmax_container_log_line_size = 99
 LINE_SIZE = "max_container_log_line_size = 99999"
 
 
-@pytest.mark.parametrize(("root", "config"), [("bookworm", V2), ("trixie-containerd2", V2), ("trixie-containerd2", V3)])
+@pytest.mark.parametrize(
+    ("root", "config"), [("bookworm", V2), ("trixie-containerd2", V2), ("trixie-containerd2", V3)]
+)
 def test_a_user_s_keys_take_effect(root: str, config: str, boot: Boot) -> None:
-    assert LINE_SIZE in boot(Ami(root), nodeconfig=with_containerd(config)).run("containerd config dump").stdout
+    assert (
+        LINE_SIZE in boot(Ami(root), nodeconfig=with_containerd(config)).run("containerd config dump").stdout
+    )
 
 
 def test_v3_keys_fail_on_containerd_1(boot: Boot) -> None:
@@ -214,7 +266,11 @@ def test_v3_keys_fail_on_containerd_1(boot: Boot) -> None:
 
 
 def dropin(config: str) -> str:
-    document = {"apiVersion": "node.eks.aws/v1alpha1", "kind": "NodeConfig", "spec": {"containerd": {"config": config}}}
+    document = {
+        "apiVersion": "node.eks.aws/v1alpha1",
+        "kind": "NodeConfig",
+        "spec": {"containerd": {"config": config}},
+    }
     return f"#!/bin/sh\ncat > /etc/eks/nodeadm.d/50-test.json <<'E'\n{json.dumps(document)}\nE\n"
 
 
@@ -246,7 +302,12 @@ def test_a_dropin_that_does_not_parse_is_fatal(name: str, boot: Boot) -> None:
 
 
 def test_nodeadm_waits_for_ever_for_containerd(boot: Boot) -> None:
-    script = "#!/bin/sh\nmkdir -p /etc/systemd/system/containerd.service.d\nprintf '[Service]\\nExecStartPre=/bin/false\\n' > /etc/systemd/system/containerd.service.d/x.conf\nsystemctl daemon-reload\n"
+    script = """#!/bin/sh
+place=/etc/systemd/system/containerd.service.d
+mkdir -p $place
+printf '[Service]\\nExecStartPre=/bin/false\\n' > $place/x.conf
+systemctl daemon-reload
+"""
     node = eks_node(scripts=[script])
     with node:
         node.boot(wait=False)
@@ -271,7 +332,7 @@ def test_raid_moves_state_to_the_array(generation: int, moved: bool, boot: Boot)
         targets = node.run("findmnt -rno TARGET").stdout.split()
         assert "/var/lib/containerd" in targets
         assert ("/var/lib/soci-snapshotter-grpc" in targets) is moved
-        assert (node.array / "containerd/io.containerd.metadata.v1.bolt").is_dir()
+        assert (node.disk.array / "containerd/io.containerd.metadata.v1.bolt").is_dir()
         assert kubelet(node)["ready"]
         with Cri(node) as cri:
             assert cri.images() == {images.PAUSE: True}
@@ -350,8 +411,8 @@ def test_the_daemon_refuses_what_soci_refuses(config: str, starts: bool) -> None
         node.write("/usr/local/bin/soci-snapshotter-grpc", build.daemon(), 0o755)
         node.write("/root/config.toml", config)
         node.boot()
-        daemon = "/usr/local/bin/soci-snapshotter-grpc --config /root/config.toml --root /var/lib/x --address /run/x.sock"
-        done = node.run(f"timeout 1 {daemon}", check=False)
+        options = "--config /root/config.toml --root /var/lib/x --address /run/x.sock"
+        done = node.run(f"timeout 1 /usr/local/bin/soci-snapshotter-grpc {options}", check=False)
         assert (done.returncode == 124) is starts, done.stderr
         assert node.run("/usr/local/bin/soci-snapshotter-grpc --version").stdout.startswith(
             "soci-snapshotter-grpc version v0.15.0 "
@@ -360,7 +421,12 @@ def test_the_daemon_refuses_what_soci_refuses(config: str, starts: bool) -> None
 
 @pytest.mark.parametrize(
     ("fault", "state", "ready"),
-    [("exit", "failed", False), ("mute", "active", False), ("slow=1", "active", True), ("exit unit", "failed", False)],
+    [
+        ("exit", "failed", False),
+        ("mute", "active", False),
+        ("slow=1", "active", True),
+        ("exit unit", "failed", False),
+    ],
 )
 def test_faults_of_the_daemon(fault: str, state: str, ready: bool, boot: Boot) -> None:
     def prepare(node: Node) -> None:
@@ -377,7 +443,9 @@ def test_faults_of_the_daemon(fault: str, state: str, ready: bool, boot: Boot) -
 def test_release_tarballs(tmp_path: Path) -> None:
     release = build.release(size=3_000_000)
     (tmp_path / "r").write_bytes(release.data)
-    listing = subprocess.run(["tar", "tzf", tmp_path / "r"], capture_output=True, text=True, check=True).stdout.split()
+    listing = subprocess.run(
+        ["tar", "tzf", tmp_path / "r"], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert sorted(listing) == ["NOTICE.md", "THIRD_PARTY_LICENSES", "soci", "soci-snapshotter-grpc"]
     assert len(release.binary) == 3_000_000
     other = build.release(arch="arm64" if build.this_arch() == "amd64" else "amd64")
@@ -405,7 +473,10 @@ def test_the_mirror(fault: Fault, status: int, boot: Boot) -> None:
         release = build.release()
         mirror.release(release)
         mirror.fault = fault
-        done = node.run(f"curl -fsS -m 2 -o /root/r {mirror.url}/{release.path}; s=$?; sha256sum /root/r; exit $s", check=False)
+        done = node.run(
+            f"curl -fsSm2 -o r {mirror.url}/{release.path}; s=$?; sha256sum r; exit $s",
+            check=False,
+        )
         assert done.returncode == status, done.stderr
         assert (release.sha256 in done.stdout) is (fault is Fault.NONE)
         assert [entry.path for entry in mirror.log] == [f"/{release.path}"]
@@ -419,5 +490,3 @@ def test_the_mirror_serves_ranges_and_recovers(boot: Boot) -> None:
         mirror.fault = Fault.BUSY
         assert node.run(["curl", "-fsS", "--retry", "3", url]).stdout == "0123456789"
         assert len(mirror.log) == 4
-
-

@@ -55,10 +55,13 @@ def _build(root: str, target: Path) -> None:
     with Node(root) as node:
         for name, path in _PROGRAMS.items():
             node.write(path, (INSIDE / name).read_bytes(), 0o755)
-        node.write("/usr/bin/nodeadm", '#!/bin/sh\nexec /usr/bin/python3 -B /opt/lab/python/nodeadm.py "$@"\n', 0o755)
+        node.write(
+            "/usr/bin/nodeadm", '#!/bin/sh\nexec /usr/bin/python3 -B /opt/lab/python/nodeadm.py "$@"\n', 0o755
+        )
         node.write("/etc/systemd/system/kubelet.service", (INSIDE / "units/kubelet.service").read_bytes())
         node.write(
-            "/etc/systemd/system/containerd.service.d/00-runtime-slice.conf", "[Service]\nSlice=runtime.slice\n"
+            "/etc/systemd/system/containerd.service.d/00-runtime-slice.conf",
+            "[Service]\nSlice=runtime.slice\n",
         )
         node.write("/etc/hostname", "ip-10-0-0-1.us-west-2.compute.internal\n")
         _vendor(node)
@@ -69,10 +72,12 @@ def _build(root: str, target: Path) -> None:
         node.run("mkdir -p /etc/eks && containerd --version > /etc/eks/containerd-version.txt")
         node.run("systemctl start containerd && ctr -n k8s.io images import /etc/eks/pause.tar")
         node.run(["ctr", "-n", "k8s.io", "images", "label", images.PAUSE, "io.cri-containerd.pinned=pinned"])
-        node.run("systemctl stop containerd && rm -rf /etc/.updated /var/log/journal && : > /etc/machine-id && sync")
+        node.run(
+            "systemctl stop containerd; rm -rf /etc/.updated /var/log/journal; : > /etc/machine-id; sync"
+        )
         node.kill()
-        rootfs.copy_tree(node.upper, target)
-        rootfs.copy_tree(node.var_lib, target / "var/lib")
+        rootfs.copy_tree(node.disk.upper, target)
+        rootfs.copy_tree(node.disk.var_lib, target / "var/lib")
 
 
 def _vendor(node: Node) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Union
 
-import grpc
+import grpc  # type: ignore[import-untyped]
 
 from tests.node.lab.node import Node
 
@@ -45,7 +45,7 @@ class Cri:
         self._images = grpc.insecure_channel(root + image_socket)
         self._version = ""
 
-    def __enter__(self) -> Cri:
+    def __enter__(self) -> Cri:  # noqa: PYI034 - not subclassed
         return self
 
     def __exit__(
@@ -79,12 +79,12 @@ class Cri:
     def run(self, image: str, command: Sequence[str] = (), timeout: float = 30) -> Container:
         """A pod of one container in the node's own network, started. Raises ``grpc.RpcError``."""
         name = uuid.uuid4().hex[:8]
-        pod = {
+        pod: Fields = {
             1: {1: name, 2: name, 3: "default"},
             8: {2: {1: {1: 2}}},  # linux.security_context.namespace_options.network = NODE: no CNI here
         }
         sandbox = _text(self._call("RuntimeService/RunPodSandbox", {1: pod}, timeout), 1)
-        config = {1: {1: "main"}, 2: {1: image}, 3: list(command), 15: {2: {3: {1: 2}}}}
+        config: Fields = {1: {1: "main"}, 2: {1: image}, 3: list(command), 15: {2: {3: {1: 2}}}}
         created = self._call("RuntimeService/CreateContainer", {1: sandbox, 2: config, 3: pod}, timeout)
         container = Container(sandbox, _text(created, 1))
         self._call("RuntimeService/StartContainer", {1: container.id}, timeout)
@@ -124,7 +124,13 @@ def encode(fields: Fields) -> bytes:
             if isinstance(item, int):
                 wire += _varint(number << 3) + _varint(item)
                 continue
-            data = item.encode() if isinstance(item, str) else encode(item) if isinstance(item, Mapping) else item
+            data = (
+                item.encode()
+                if isinstance(item, str)
+                else encode(item)
+                if isinstance(item, Mapping)
+                else item
+            )
             wire += _varint(number << 3 | 2) + _varint(len(data)) + data
     return wire
 

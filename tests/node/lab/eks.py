@@ -44,8 +44,9 @@ class Ami:
 
     Attributes:
         root: a name of ``rootfs.NODE_ROOTS``; decides containerd's version.
-        generation: the AMI's date as a number; 20250812 has no SOCI, 20251019 has it and reads no nodeadm.d,
-            20251020 reads it, from 20251208 local disks know SOCI, from 20260512 the gate has its dependency and import.
+        generation: the AMI's date as a number; 20250812 has no SOCI, 20251019 has it but reads no
+            nodeadm.d, 20251020 reads it; from 20251208 local disks know SOCI, from 20260512 the gate has its
+            dependency and import.
         vcpus: what nodeadm sees, for the gate; the machine's own in /proc don't change.
         memory_gib: the same.
         soci: version of the AMI's own daemon, where it has one.
@@ -123,7 +124,7 @@ def _install_units(node: Node, chosen: Ami) -> None:
     config = (ami.INSIDE / "units/nodeadm-config.service").read_text()
     if chosen.generation >= NODEADM_D_SINCE:
         run += " --config-source file:///etc/eks/nodeadm.d/ --config-cache /run/eks/nodeadm/config.json"
-        (node.path("/etc/eks/nodeadm.d")).mkdir(parents=True)
+        node.disk.path("/etc/eks/nodeadm.d").mkdir(parents=True)
     else:
         config = config.replace(" --config-cache /run/eks/nodeadm/config.json", "")
     node.write(f"{units}/nodeadm-config.service", config)
@@ -140,7 +141,7 @@ def _install_units(node: Node, chosen: Ami) -> None:
 
 def enable(node: Node, unit: str, target: str = "multi-user.target") -> None:
     """Enable a unit of a node that is off."""
-    link = node.path(f"/etc/systemd/system/{target}.wants/{unit}")
+    link = node.disk.path(f"/etc/systemd/system/{target}.wants/{unit}")
     link.parent.mkdir(parents=True, exist_ok=True)
     if not link.is_symlink():
         link.symlink_to(f"/etc/systemd/system/{unit}")
@@ -150,12 +151,13 @@ def _seed_cloud_init(node: Node, userdata: str) -> None:
     node.write("/var/lib/cloud/seed/nocloud/user-data", userdata)
     node.write("/var/lib/cloud/seed/nocloud/meta-data", f"instance-id: {_INSTANCE['id']}\n")
     node.write("/etc/cloud/cloud.cfg.d/99-lab.cfg", _CLOUD_CONFIG)
-    disabled = node.path("/etc/cloud/cloud-init.disabled")
+    disabled = node.disk.path("/etc/cloud/cloud-init.disabled")
     disabled.parent.mkdir(parents=True, exist_ok=True)
     rootfs.white_out(disabled)
     for name in ("cloud-final.service", "cloud-init.target"):
-        # As on AL2023: Debian's come after multi-user.target, which here waits for nodeadm-run, which waits for them.
-        for layer in node.layers:
+        # As on AL2023. Debian's come after multi-user.target, which here waits for nodeadm-run, which waits
+        # for them.
+        for layer in node.disk.layers:
             if (layer / "lib/systemd/system" / name).exists():
                 text = (layer / "lib/systemd/system" / name).read_text()
                 node.write(f"/etc/systemd/system/{name}", text.replace("After=multi-user.target\n", ""))
@@ -163,7 +165,9 @@ def _seed_cloud_init(node: Node, userdata: str) -> None:
 
 
 def _seed_stand_in(node: Node, userdata: str) -> None:
-    node.write("/etc/systemd/system/cloud-final.service", (ami.INSIDE / "units/cloud-final.service").read_bytes())
+    node.write(
+        "/etc/systemd/system/cloud-final.service", (ami.INSIDE / "units/cloud-final.service").read_bytes()
+    )
     enable(node, "cloud-final.service")
     message = email.message_from_string(userdata)
     for number, part in enumerate(message.walk(), 1):

@@ -100,7 +100,9 @@ def build(layers: Sequence[Sequence[File]], entrypoint: Sequence[str]) -> Image:
         "config": {"mediaType": _CONFIG, "digest": _digest(config), "size": len(config)},
         "layers": descriptors,
     }
-    return Image(json.dumps(manifest).encode(), blobs, tuple(str(d["digest"]) for d in descriptors), tuple(diff_ids))
+    return Image(
+        json.dumps(manifest).encode(), blobs, tuple(str(d["digest"]) for d in descriptors), tuple(diff_ids)
+    )
 
 
 @functools.cache
@@ -142,7 +144,9 @@ def app(size: int = 0, seed: bytes = b"") -> Image:
     ]
     layers = [base, odd]
     if size:
-        noise = b"".join(hashlib.sha512(seed + index.to_bytes(4, "big")).digest() for index in range(size // 128))
+        noise = b"".join(
+            hashlib.sha512(seed + index.to_bytes(4, "big")).digest() for index in range(size // 128)
+        )
         layers.append([File("filling", noise + bytes(size - len(noise)), 0o644)])
     return build(layers, ["/app"])
 
@@ -174,7 +178,8 @@ def _tar(files: Sequence[File]) -> bytes:
             info.size = len(file.data or b"")
             # surrogateescape, as tarfile itself would read such a header
             info.pax_headers = {
-                f"SCHILY.xattr.{name}": value.decode("utf-8", "surrogateescape") for name, value in file.xattrs.items()
+                f"SCHILY.xattr.{name}": value.decode("utf-8", "surrogateescape")
+                for name, value in file.xattrs.items()
             }
             archive.addfile(info, io.BytesIO(file.data or b""))
     return packed.getvalue()

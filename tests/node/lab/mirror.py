@@ -1,4 +1,4 @@
-"""A release mirror over https with a certificate authority of its own, and a registry, in a node's network."""
+"""A release mirror and a registry, over https by an authority of our own, in a node's network."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ class Registry(Server):
             return Response(b"{}")
         if kind == "manifests" and (image := self.manifests.get(f"{name}/{what}")):
             return Response(
-                image.manifest, headers={"Content-Type": image.media_type, "Docker-Content-Digest": image.digest}
+                image.manifest,
+                headers={"Content-Type": image.media_type, "Docker-Content-Digest": image.digest},
             )
         if kind == "blobs" and what in self.blobs:
             headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": what}
@@ -107,9 +108,11 @@ def _authority() -> Path:
     )
     script = f"""set -e; cd '{place}'
     new='openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
-    $new -x509 -days 30 -subj /CN=lab-authority -keyout ca.key -out ca.pem -addext basicConstraints=critical,CA:TRUE
+    $new -x509 -days 30 -subj /CN=lab-authority -keyout ca.key -out ca.pem \\
+        -addext basicConstraints=critical,CA:TRUE
     $new -subj /CN={HOST} -keyout server.key -out server.csr
-    openssl x509 -req -days 30 -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -extfile names -out server.crt
+    openssl x509 -req -days 30 -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial \\
+        -extfile names -out server.crt
     cat server.key server.crt > server.pem"""
     subprocess.run(["sh", "-c", script], check=True, capture_output=True)
     return place

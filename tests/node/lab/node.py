@@ -12,10 +12,15 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from tests.node.lab import cgroup, rootfs, tree
+from tests.node.lab.disk import Disk
 from tests.node.lab.netns import NetNamespace
 from tests.node.lab.rootfs import HIDDEN, LabError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _BOOT = Path(__file__).with_name("boot.sh")
 _ENVIRONMENT = {
@@ -24,7 +29,6 @@ _ENVIRONMENT = {
     "LANG": "C.UTF-8",
     "TERM": "dumb",
 }
-_USR_MERGED = ("bin", "sbin", "lib", "lib64")
 
 
 class Node:
@@ -49,16 +53,11 @@ class Node:
     ) -> None:
         forget_the_dead()
         self.root = rootfs.get(root)
-        self.layers = (*upon, *rootfs.get("soci-daemon").layers[:1], *self.root.layers)
+        layers = (*upon, *rootfs.get("soci-daemon").layers[:1], *self.root.layers)
         place = rootfs.cache_dir() / "nodes"
         place.mkdir(parents=True, exist_ok=True)
         self.directory = Path(tempfile.mkdtemp(prefix=f"{os.getpid()}-", dir=place))
-        self.upper = self.directory / "upper"
-        self.var_lib = self.directory / "varlib"
-        self.array = self.directory / "array"
-        for name in ("upper", "work", "merged", "array"):
-            (self.directory / name).mkdir()
-        _copy_var_lib(self.layers, self.var_lib)
+        self.disk = Disk(self.directory, layers)
         self.net = NetNamespace() if private_network else None
         self._environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
@@ -67,7 +66,7 @@ class Node:
         self.boot_seconds = 0.0
         """How long the last ``boot`` took until systemd said that it was up."""
 
-    def __enter__(self) -> Node:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -87,12 +86,12 @@ class Node:
                 self._boot_command(),
                 env={
                     "PATH": os.environ["PATH"],
-                    "ROOT": str(self.directory / "merged"),
-                    "LAYERS": ":".join(map(str, self.layers)),
-                    "UPPER": str(self.upper),
-                    "WORK": str(self.directory / "work"),
-                    "VARLIB": str(self.var_lib),
-                    "ARRAY": str(self.array),
+                    "ROOT": str(self.disk.merged),
+                    "LAYERS": ":".join(map(str, self.disk.layers)),
+                    "UPPER": str(self.disk.upper),
+                    "WORK": str(self.disk.work),
+                    "VARLIB": str(self.disk.var_lib),
+                    "ARRAY": str(self.disk.array),
                     "NODE_ENV": " ".join(f"{key}={value}" for key, value in self._environment.items()),
                 },
                 stdin=subprocess.DEVNULL,
@@ -108,7 +107,9 @@ class Node:
 
     def wait_booted(self, timeout: float = 60) -> str:
         """``running`` or ``degraded``, once every job of the boot has ended."""
-        return self.run(["systemctl", "is-system-running", "--wait"], check=False, timeout=timeout).stdout.strip()
+        return self.run(
+            ["systemctl", "is-system-running", "--wait"], check=False, timeout=timeout
+        ).stdout.strip()
 
     def kill(self) -> None:
         """Pull the plug: every process dies at once, and every mount goes with them."""
@@ -148,7 +149,7 @@ class Node:
         """Run a program (a list) or a shell script (a string) as root on the node.
 
         Raises:
-            CommandFailed: it ended with another status than 0 and ``check`` is set; shows its output.
+            CommandError: it ended with another status than 0 and ``check`` is set; shows its output.
             subprocess.TimeoutExpired: it was killed after ``timeout`` seconds.
         """
         argv = ["sh", "-c", command] if isinstance(command, str) else list(command)
@@ -163,7 +164,7 @@ class Node:
             argv, process.returncode, out.decode(errors="replace"), err.decode(errors="replace")
         )
         if check and done.returncode:
-            raise CommandFailed(done)
+            raise CommandError(done)
         return done
 
     def popen(
@@ -191,37 +192,28 @@ class Node:
             script = 'mkdir -p "$(dirname "$0")" && rm -f "$0" && cat > "$0" && chmod "$1" "$0"'
             self.run(["sh", "-c", script, path, f"{mode:o}"], stdin=raw)
             return
-        place = self.path(path)
-        self._make_parents(place)
+        place = self.disk.path(path)
+        self.disk.make_parents(place)
         place.write_bytes(raw)
         place.chmod(mode)
 
     def read(self, path: str) -> str:
         """A file's text."""
-        return self.run(["cat", path]).stdout if self.pid else self._find(path).read_text()
+        return self.run(["cat", path]).stdout if self.pid else self.disk.find(path).read_text()
 
     def exists(self, path: str) -> bool:
         """Whether anything stands there; a link counts even if it leads nowhere."""
         if not self.pid:
-            return os.path.lexists(self._find(path))
+            return os.path.lexists(self.disk.find(path))
         return self.run('[ -e "$0" ] || [ -L "$0" ]'.replace("$0", path), check=False).returncode == 0
-
-    def path(self, path: str) -> Path:
-        """Where this machine keeps the node's file if the node has written it; for a node that is off."""
-        parts = Path(path).relative_to("/").parts
-        if parts[:2] == ("var", "lib"):
-            return self.var_lib.joinpath(*parts[2:])
-        if parts[0] in _USR_MERGED:  # a directory here would hide the link
-            parts = ("usr", *parts)
-        return self.upper.joinpath(*parts)
 
     def offer(self, program: str) -> None:
         """Put a program on PATH that stock nodes lack: ``igzip``."""
-        self.write(f"/usr/bin/{program}", (self._find(f"/{HIDDEN}/{program}")).read_bytes(), 0o755)
+        self.write(f"/usr/bin/{program}", self.disk.find(f"/{HIDDEN}/{program}").read_bytes(), 0o755)
 
     def snapshot_tree(self) -> tree.Tree:
         """What differs from the cached root, path by path, /run and /tmp apart; see ``tree.differences``."""
-        return tree.changes(self.upper, self.layers, self.var_lib)
+        return self.disk.changes()
 
     # --- units
 
@@ -239,13 +231,17 @@ class Node:
         end = time.monotonic() + timeout
         while (found := self.state(unit)) != state:
             if time.monotonic() > end:
-                raise AssertionError(f"{unit} is {found}, not {state}, after {timeout} s:\n{self.journal(unit)}")
+                raise AssertionError(
+                    f"{unit} is {found}, not {state}, after {timeout} s:\n{self.journal(unit)}"
+                )
             time.sleep(0.05)
 
     def journal(self, unit: str = "", *arguments: str) -> str:
         """This boot's journal, of one unit or all."""
         chosen = ["-u", unit] if unit else []
-        return self.run(["journalctl", "-b", "--no-pager", "-o", "short-monotonic", *chosen, *arguments]).stdout
+        return self.run(
+            ["journalctl", "-b", "--no-pager", "-o", "short-monotonic", *chosen, *arguments]
+        ).stdout
 
     # --- inside
 
@@ -272,40 +268,24 @@ class Node:
             with contextlib.suppress(OSError, LookupError):
                 child = int(Path(f"/proc/{main}/task/{main}/children").read_text().split()[0])
                 # systemd answers on this socket; before it, the root may still be this machine's.
-                if Path(f"/proc/{child}/comm").read_text().strip() == "systemd" and Path(
-                    f"/proc/{child}/root/run/systemd/private"
-                ).exists():
+                if (
+                    Path(f"/proc/{child}/comm").read_text().strip() == "systemd"
+                    and Path(f"/proc/{child}/root/run/systemd/private").exists()
+                ):
                     self.pid = child
                     return
             time.sleep(0.01)
         self.kill()
         raise LabError("systemd did not start")
 
-    def _make_parents(self, place: Path) -> None:
-        for parent in reversed(place.parents):
-            if parent.is_relative_to(self.directory) and not parent.exists():
-                parent.mkdir()
-                if parent.is_relative_to(self.upper):  # as it is below, or it would change there too
-                    below = self._find("/" + str(parent.relative_to(self.upper)), upper=False)
-                    if below.is_dir():
-                        shutil.copystat(below, parent)
 
-    def _find(self, path: str, *, upper: bool = True) -> Path:
-        mine = self.path(path)
-        if upper and (os.path.lexists(mine) or mine.is_relative_to(self.var_lib)):
-            return mine
-        relative = mine.relative_to(self.upper)
-        for layer in self.layers:
-            if os.path.lexists(layer / relative):
-                return layer / relative
-        return mine
-
-
-class CommandFailed(AssertionError):
+class CommandError(AssertionError):
     """A program on the node ended with another status than 0."""
 
     def __init__(self, done: subprocess.CompletedProcess[str]) -> None:
-        super().__init__(f"{done.args} ended with {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
+        super().__init__(
+            f"{done.args} ended with {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        )
         self.done = done
 
 
@@ -316,10 +296,3 @@ def forget_the_dead() -> None:
         if not Path("/proc", owner).exists():
             cgroup.remove(cgroup.path(f"soci-lab-{place.name}"))
             shutil.rmtree(place, ignore_errors=True)
-
-
-def _copy_var_lib(layers: Sequence[Path], target: Path) -> None:
-    target.mkdir()
-    for layer in reversed(layers):
-        if (layer / "var/lib").is_dir():
-            rootfs.copy_tree(layer / "var/lib", target)

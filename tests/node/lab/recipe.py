@@ -37,7 +37,8 @@ _SERVICE = f"""\
 Before=containerd.service
 [Service]
 Type=notify
-ExecStart=/usr/local/bin/soci-snapshotter-grpc --address fd:// --config /etc/soci-snapshotter-grpc/config.toml --root {ROOT}
+ExecStart=/usr/local/bin/soci-snapshotter-grpc --address fd:// \\
+    --config /etc/soci-snapshotter-grpc/config.toml --root {ROOT}
 [Install]
 WantedBy=multi-user.target
 """
@@ -60,7 +61,7 @@ def install(node: Node, *, import_pause: bool = True) -> None:
 
     Args:
         node: made with ``nodeconfig()``.
-        import_pause: bring the sandbox image into SOCI after containerd's start, which the published recipe forgets.
+        import_pause: bring the sandbox image into SOCI after containerd's start; the recipe forgets.
     """
     node.write("/usr/local/bin/soci-snapshotter-grpc", build.daemon(), 0o755)
     node.write("/etc/soci-snapshotter-grpc/config.toml", CONFIG)

@@ -17,10 +17,27 @@ from pathlib import Path
 RECIPE = 4
 """Raise it when the code below changes what a root holds; cached roots are then rebuilt."""
 
-PACKAGES = (
-    "systemd systemd-sysv python3 python3-yaml containerd crun ca-certificates iproute2 iptables cloud-init "
-    "curl docker-registry isal pigz procps coreutils debian-archive-keyring libcap2-bin attr"
-).split()
+PACKAGES = [
+    "systemd",
+    "systemd-sysv",
+    "python3",
+    "python3-yaml",
+    "containerd",
+    "crun",
+    "ca-certificates",
+    "iproute2",
+    "iptables",
+    "cloud-init",
+    "curl",
+    "docker-registry",
+    "isal",
+    "pigz",
+    "procps",
+    "coreutils",
+    "debian-archive-keyring",
+    "libcap2-bin",
+    "attr",
+]
 HIDDEN = Path("opt/lab/bin")
 """Below a root: programs a stock node lacks (igzip), for ``Node.offer``."""
 
@@ -56,7 +73,7 @@ systemctl set-default multi-user.target
 touch /etc/cloud/cloud-init.disabled
 rm -f /etc/machine-id /var/lib/dbus/machine-id; touch /etc/machine-id
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
-"""
+"""  # noqa: E501
 _FORKY = """
 sed 's/ trixie / forky /' /etc/apt/sources.list > /etc/apt/sources.list.d/forky.list
 printf 'Package: *\\nPin: release n=forky\\nPin-Priority: 100\\n' > /etc/apt/preferences.d/forky
@@ -173,17 +190,26 @@ def _bootstrap(recipe: Recipe, root: Path, log: int) -> None:
     source = mirror()
     # `[trusted]` is not needed: debootstrap and apt both check Debian's own signatures.
     subprocess.run(
-        ["debootstrap", "--variant=minbase", recipe.suite, str(root), source], stdout=log, stderr=log, check=True
+        ["debootstrap", "--variant=minbase", recipe.suite, str(root), source],
+        stdout=log,
+        stderr=log,
+        check=True,
     )
     (root / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 101\n")
     (root / "usr/sbin/policy-rc.d").chmod(0o755)
     (root / "etc/dpkg/dpkg.cfg.d/lab").write_text(
         "force-unsafe-io\npath-exclude=/usr/share/doc/*\npath-exclude=/usr/share/man/*\npath-exclude=/usr/share/locale/*\n"
     )
-    (root / "etc/apt/apt.conf.d/90lab").write_text('Acquire::Check-Valid-Until "false";\nAcquire::Languages "none";\n')
+    (root / "etc/apt/apt.conf.d/90lab").write_text(
+        'Acquire::Check-Valid-Until "false";\nAcquire::Languages "none";\n'
+    )
     (root / "etc/apt/sources.list").write_text(f"deb {source} {recipe.suite} main\n")
     _inside(
-        root, f"apt-get -q update\napt-get -q -y --no-install-recommends install {' '.join(PACKAGES)}\napt-get clean", log
+        root,
+        "apt-get -q update\n"
+        f"apt-get -q -y --no-install-recommends install {' '.join(PACKAGES)}\n"
+        "apt-get clean",
+        log,
     )
 
 
@@ -192,8 +218,8 @@ def _inside(root: Path, script: str, log: int, before: str = ":") -> None:
 {before}
 mount --bind /proc '{root}/proc'; mount --rbind /dev '{root}/dev'
 cp -L /etc/resolv.conf '{root}/etc/resolv.conf'
-exec chroot '{root}' /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C \
-    sh -exc "$SCRIPT"
+exec chroot '{root}' /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+    DEBIAN_FRONTEND=noninteractive LC_ALL=C sh -exc "$SCRIPT"
 """
     subprocess.run(
         ["unshare", "--mount", "sh", "-c", outer],
@@ -220,4 +246,4 @@ if __name__ == "__main__":
     import sys
 
     for wanted in sys.argv[1:] or (*NODE_ROOTS, "soci-daemon"):
-        print(get(wanted), flush=True)
+        print(get(wanted), flush=True)  # noqa: T201

@@ -13,6 +13,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class Fault(enum.Enum):
@@ -56,7 +60,10 @@ class Server:
     """
 
     def __init__(
-        self, listener: socket.socket, answer: Callable[[Request], Response], tls: ssl.SSLContext | None = None
+        self,
+        listener: socket.socket,
+        answer: Callable[[Request], Response],
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         self.log: list[Request] = []
         self.fault = Fault.NONE
@@ -79,7 +86,7 @@ class Server:
         self._listener.close()
         self._thread.join()
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -103,10 +110,10 @@ class Server:
             # So that a TLS handshake gets a status line, by which Go clients know to fall back to http.
             default_request_version = "HTTP/1.1"
 
-            def do_GET(self) -> None:  # noqa: N802 - http.server's name
+            def do_GET(self) -> None:
                 outer._respond(self)
 
-            do_HEAD = do_GET
+            do_HEAD = do_GET  # noqa: N815
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002
                 pass

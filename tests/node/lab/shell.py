@@ -13,21 +13,25 @@ def main() -> int:
     """Parse, boot, run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("root", choices=rootfs.NODE_ROOTS)
-    parser.add_argument("command", nargs="*", help="a shell command; none: show how to enter and wait for Enter")
+    parser.add_argument(
+        "command", nargs="*", help="a shell command; none: show how to enter and wait for Enter"
+    )
     parser.add_argument("--generation", type=int, default=NEWEST, help="the AMI's date, like 20260724")
-    parser.add_argument("--userdata", type=argparse.FileType(), help="a MIME document, run by the real cloud-init")
+    parser.add_argument(
+        "--userdata", type=argparse.FileType(), help="a MIME document, run by the real cloud-init"
+    )
     options = parser.parse_args()
     userdata = options.userdata.read() if options.userdata else ""
     ami = Ami(options.root, generation=options.generation)
     with eks_node(ami, userdata=userdata, cloud_init=bool(userdata)) as node:
         node.boot()
-        print(f"booted in {node.boot_seconds:.1f} s", file=sys.stderr)
+        sys.stderr.write(f"booted in {node.boot_seconds:.1f} s\n")
         if options.command:
             done = node.run(" ".join(options.command), check=False, timeout=3600)
             sys.stdout.write(done.stdout)
             sys.stderr.write(done.stderr)
             return done.returncode
-        print(f"enter with: nsenter -t {node.pid} -a -r -w bash\nEnter switches it off.")
+        sys.stderr.write(f"enter with: nsenter -t {node.pid} -a -r -w bash\nEnter switches it off.\n")
         sys.stdin.readline()
     return 0
 

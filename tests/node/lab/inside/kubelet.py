@@ -1,7 +1,8 @@
 #!/usr/bin/python3
-"""Stands for kubelet: reads its configuration as kubelet does, dials both endpoints, says whether the node is ready.
+"""Stands for kubelet: reads its configuration likewise, dials both endpoints, says if the node is ready.
 
-/run/lab/kubelet.json: {"ready": bool, "runtime": endpoint, "image": endpoint, "errors": [str]}, written again each half second.
+/run/lab/kubelet.json: {"ready": bool, "runtime": endpoint, "image": endpoint, "errors": [str]}, written
+again each half second.
 """
 
 from __future__ import annotations

@@ -19,12 +19,11 @@ from typing import Any
 
 sys.path.insert(0, "/opt/lab/python")
 
+import nodeadm_disks
+import nodeadm_templates as templates
 import tomli
 import tomli_w
 import yaml
-
-import nodeadm_disks
-import nodeadm_templates as templates
 
 SOCI_SOCKET = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
@@ -34,7 +33,7 @@ with open("/opt/lab/ami.json") as _facts:
     AMI: dict[str, Any] = json.load(_facts)
 
 
-class Fatal(Exception):
+class FatalError(Exception):
     """nodeadm ends with an error."""
 
 
@@ -47,11 +46,11 @@ def provide(sources: list[str]) -> dict[str, Any]:
         scheme, _, rest = source.partition("://")
         documents = from_user_data() if scheme == "imds" else from_files(rest)
         if not documents:
-            print(f"warn: no config found in {source}")
+            sys.stderr.write(f"warn: no config found in {source}\n")
         for document in documents:
             merge(merged, document)
     if not merged:
-        raise Fatal("no config found")
+        raise FatalError("no config found")
     return merged
 
 
@@ -77,11 +76,11 @@ def parse(text: str, where: str) -> dict[str, Any]:
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise Fatal(f"{where} does not parse: {error}") from error
+        raise FatalError(f"{where} does not parse: {error}") from error
     if not isinstance(document, dict) or document.get("kind") != "NodeConfig":
-        raise Fatal(f"{where} is not a NodeConfig")
+        raise FatalError(f"{where} is not a NodeConfig")
     if document.get("apiVersion") != "node.eks.aws/v1alpha1":
-        raise Fatal(f"{where}: unknown apiVersion {document.get('apiVersion')}")
+        raise FatalError(f"{where}: unknown apiVersion {document.get('apiVersion')}")
     return {"spec": document.get("spec") or {}}
 
 
@@ -108,7 +107,7 @@ def load_toml(text: str) -> dict[str, Any]:
     try:
         return tomli.loads(text)
     except tomli.TOMLDecodeError as error:
-        raise Fatal(f"containerd config does not parse: {error}") from error
+        raise FatalError(f"containerd config does not parse: {error}") from error
 
 
 def deep(into: dict[str, Any], other: dict[str, Any]) -> None:
@@ -122,11 +121,19 @@ def deep(into: dict[str, Any], other: dict[str, Any]) -> None:
 def enrich(config: dict[str, Any]) -> dict[str, Any]:
     spec = config["spec"]
     cluster = spec.get("cluster") or {}
-    missing = [name for name in ("name", "apiServerEndpoint", "certificateAuthority", "cidr") if not cluster.get(name)]
+    missing = [
+        name
+        for name in ("name", "apiServerEndpoint", "certificateAuthority", "cidr")
+        if not cluster.get(name)
+    ]
     if missing:
-        raise Fatal(f"cluster lacks {', '.join(missing)}")
+        raise FatalError(f"cluster lacks {', '.join(missing)}")
     instance = spec.get("instance") or {}
-    instance = {**instance, "localStorage": instance.get("localStorage") or {}, "network": instance.get("network") or {}}
+    instance = {
+        **instance,
+        "localStorage": instance.get("localStorage") or {},
+        "network": instance.get("network") or {},
+    }
     full = {
         "cluster": cluster,
         "containerd": spec.get("containerd") or {},
@@ -164,14 +171,16 @@ def configure_containerd(config: dict[str, Any]) -> None:
     major = int(output("containerd", "--version").split()[2].lstrip("v").split(".")[0])
     speaks_v3 = any(name in user for name in ("io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"))
     if major < 2 and speaks_v3:
-        raise Fatal("containerd 1 does not know the plugins io.containerd.cri.v1.*")
+        raise FatalError("containerd 1 does not know the plugins io.containerd.cri.v1.*")
     v3 = major >= 2 and (speaks_v3 or not user)
     document = load_toml(templates.V3 if v3 else templates.V2)
     if gated(config):
         deep(document, load_toml(templates.SOCI_V3 if v3 else templates.SOCI_V2))
         write("/etc/soci-snapshotter-grpc/config.toml", templates.SOCI_CONFIG)
         if AMI["generation"] >= GATE_IMPORT_SINCE:
-            write("/etc/systemd/system/containerd.service.d/10-soci-snapshotter.conf", templates.SOCI_DEPENDENCY)
+            write(
+                "/etc/systemd/system/containerd.service.d/10-soci-snapshotter.conf", templates.SOCI_DEPENDENCY
+            )
             command("systemctl", "daemon-reload")
     deep(document, load_toml(user))
     path = "/etc/containerd/config.toml"
@@ -217,8 +226,14 @@ def start_daemons(config: dict[str, Any]) -> None:
     nodeadm_disks.set_up(config["spec"]["instance"]["localStorage"], AMI["generation"])
     restart("containerd")
     if gated(config) and AMI["generation"] >= GATE_IMPORT_SINCE and os.path.exists("/etc/eks/pause.tar"):
-        # Fatal where it fails: kubelet is then never started.
-        arguments = ["--snapshotter", "soci", "--discard-unpacked-layers=false", "--local", "/etc/eks/pause.tar"]
+        # FatalError where it fails: kubelet is then never started.
+        arguments = [
+            "--snapshotter",
+            "soci",
+            "--discard-unpacked-layers=false",
+            "--local",
+            "/etc/eks/pause.tar",
+        ]
         command("ctr", "--namespace", "k8s.io", "images", "import", *arguments)
     restart("kubelet")
 
@@ -244,14 +259,14 @@ def write(path: str, text: str) -> None:
 
 
 def output(*argv: str) -> str:
-    return subprocess.run(argv, check=True, stdout=subprocess.PIPE, universal_newlines=True).stdout
+    return subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def command(*argv: str) -> None:
     try:
         subprocess.run(argv, check=True)
     except subprocess.CalledProcessError as error:
-        raise Fatal(str(error)) from error
+        raise FatalError(str(error)) from error
 
 
 def main() -> None:
@@ -263,7 +278,9 @@ def main() -> None:
     options = parser.parse_args()
     config = enrich(provide(options.config_source or ["imds://user-data"]))
     text = json.dumps(config, separators=(",", ":")) + "\n"
-    cached = read(options.config_cache) if options.config_cache and os.path.exists(options.config_cache) else ""
+    cached = (
+        read(options.config_cache) if options.config_cache and os.path.exists(options.config_cache) else ""
+    )
     changed = bool(cached) and json.loads(cached) != config
     if "config" not in options.skip or changed:
         configure(config)
@@ -276,5 +293,5 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except Fatal as failure:
+    except FatalError as failure:
         sys.exit(f"nodeadm: {failure}")

@@ -23,7 +23,9 @@ def set_up(storage: dict[str, Any], generation: int) -> None:
     ]
     if generation < SOCI_SINCE:
         del moves[2]
-    moves = [move for move in moves if move[0] not in storage.get("disabledMounts", []) and not mounted(move[1])]
+    moves = [
+        move for move in moves if move[0] not in storage.get("disabledMounts", []) and not mounted(move[1])
+    ]
     running = [unit for _, _, unit in moves if active(unit)]
     if running:
         subprocess.run(["systemctl", "stop", *running], check=True)
@@ -41,7 +43,7 @@ def mount(what: str, where: str) -> None:
     if mounted(where):
         return
     unit = subprocess.run(
-        ["systemd-escape", "--path", "--suffix=mount", where], check=True, stdout=subprocess.PIPE, universal_newlines=True
+        ["systemd-escape", "--path", "--suffix=mount", where], check=True, stdout=subprocess.PIPE, text=True
     ).stdout.strip()
     os.makedirs(where, 0o750, exist_ok=True)
     after = "" if where == ARRAY else f"RequiresMountsFor={ARRAY}\n"

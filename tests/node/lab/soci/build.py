@@ -65,7 +65,12 @@ def daemon(version: str = "0.15.0") -> bytes:
 
 @functools.cache
 def release(
-    version: str = "0.15.0", arch: str = "", *, size: int = 0, wrong_machine: bool = False, member: str = "soci-snapshotter-grpc"
+    version: str = "0.15.0",
+    arch: str = "",
+    *,
+    size: int = 0,
+    wrong_machine: bool = False,
+    member: str = "soci-snapshotter-grpc",
 ) -> Release:
     """A release tarball.
 
@@ -81,14 +86,21 @@ def release(
     shown = next(other for other in _MACHINES if other != arch) if wrong_machine else arch
     binary[18:20] = _MACHINES[shown].to_bytes(2, "little")
     missing = max(0, size - len(binary))
-    noise = random.Random(0).randbytes(missing // 2)  # noqa: S311 - only has to resist gzip
+    noise = random.Random(0).randbytes(missing // 2)
     binary += noise + bytes(missing - len(noise))
-    return Release(version, arch, _pack({
-        "THIRD_PARTY_LICENSES": b"licences\n",
-        "NOTICE.md": b"notice\n",
-        "soci": b"#!/bin/sh\nexit 0\n",
-        member: bytes(binary),
-    }), bytes(binary))
+    return Release(
+        version,
+        arch,
+        _pack(
+            {
+                "THIRD_PARTY_LICENSES": b"licences\n",
+                "NOTICE.md": b"notice\n",
+                "soci": b"#!/bin/sh\nexit 0\n",
+                member: bytes(binary),
+            }
+        ),
+        bytes(binary),
+    )
 
 
 def _pack(members: dict[str, bytes]) -> bytes:
