@@ -423,9 +423,11 @@ def test_the_daemon_refuses_what_soci_refuses(config: str, starts: bool) -> None
     ("fault", "state", "ready"),
     [
         ("exit", "failed", False),
+        ("exit unit", "failed", False),
+        ("never-ready", "activating", False),
         ("mute", "active", False),
         ("slow=1", "active", True),
-        ("exit unit", "failed", False),
+        ("die-after=1", "failed", False),
     ],
 )
 def test_faults_of_the_daemon(fault: str, state: str, ready: bool, boot: Boot) -> None:
@@ -434,7 +436,7 @@ def test_faults_of_the_daemon(fault: str, state: str, ready: bool, boot: Boot) -
         node.write("/opt/lab/soci-fault", fault)
 
     node = boot(nodeconfig=recipe.nodeconfig(), prepare=prepare)
-    node.run("systemctl start soci-snapshotter", check=False)
+    node.run("systemctl start --no-block soci-snapshotter")
     node.wait_for("soci-snapshotter", state)
     time.sleep(2.5)  # kubelet's own timeout
     assert kubelet(node)["ready"] is ready
