@@ -80,7 +80,7 @@ def fetch_binary(
     origin = source(request.location(), environ)
     console.info(f"fetching {origin.name}")
     download = Download(origin, deadline, console, policy=policy, limit=ARCHIVE_LIMIT)
-    igzip = load_igzip(request.igzip)
+    igzip = load_igzip()
     extraction: _Extraction | None = None
     with closing(download.blocks()) as blocks, ExitStack() as stack:
         for block in blocks:

@@ -24,8 +24,6 @@ class Request:
     """A URL, ``s3://bucket/prefix`` or directory in place of upstream's release page."""
     tarball: str | None = None
     """A local archive in place of any of these."""
-    igzip: str | None = None
-    """Path of an ``igzip_lib`` extension module to inflate with; None: an installed one, else zlib."""
 
     def digest(self) -> str | None:
         """What the archive must hash to, where that is known beforehand; ``sha256`` goes first."""

@@ -226,9 +226,8 @@ def main(arguments: Sequence[str]) -> int:
         print(json.dumps({**asdict(herd), "passed": herd.passed}))
     else:
         print(herd.table())
-        print(
-            f"  took                   {time.monotonic() - started:.1f} s: {'passed' if herd.passed else 'FAILED'}"
-        )
+        verdict = "passed" if herd.passed else "FAILED"
+        print(f"  took                   {time.monotonic() - started:.1f} s: {verdict}")
     return 0 if herd.passed else 1
 
 

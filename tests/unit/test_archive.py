@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import os
+import sys
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from corpus import archives
 from isal import igzip_lib
 
+from soci_bootstrap import resources
 from soci_bootstrap.archive import TarReader
 from soci_bootstrap.errors import ArchiveError
-from soci_bootstrap.gunzip import Gunzip, load_igzip
+from soci_bootstrap.gunzip import Gunzip, load_extension, load_igzip
 
 ENGINES = {"igzip": igzip_lib, "zlib": None}
 
@@ -72,14 +76,32 @@ def test_a_bomb_costs_no_memory(engine: str) -> None:
         tracemalloc.stop()
 
 
-def test_igzip_is_loaded_from_a_path() -> None:
-    module = load_igzip(igzip_lib.__file__)
+def test_an_installed_igzip_is_used() -> None:
+    assert load_igzip() is igzip_lib
+
+
+def test_the_igzip_that_we_carry_is_loaded_from_memory(monkeypatch) -> None:
+    wanted = f"data/igzip_lib-{sys.version_info[0]}{sys.version_info[1]}-{os.uname().machine}.so"
+    library = Path(igzip_lib.__file__).read_bytes()
+    monkeypatch.setitem(sys.modules, "isal", None)
+    monkeypatch.setattr(resources, "read", {wanted: library}.__getitem__)
+    before = os.listdir("/proc/self/fd")
+    module = load_igzip()
     assert module is not None
+    assert module is not igzip_lib
+    assert len(os.listdir("/proc/self/fd")) == len(before)
     assert extract(archives.WHOLE, module, 100) == archives.PROGRAM
+    with pytest.raises(ArchiveError, match="corrupt"):
+        extract(archives.WHOLE[:-8] + b"????????", module, 100)
+
+
+def test_without_any_igzip_zlib_does(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "isal", None)
+    assert load_igzip() is None  # a checkout carries none
 
 
 def test_an_igzip_that_does_not_load_is_as_if_there_were_none(tmp_path) -> None:
     broken = tmp_path / "igzip_lib.so"
     broken.write_bytes(b"not an ELF file")
-    assert load_igzip(str(broken)) is None
-    assert load_igzip(str(tmp_path / "absent.so")) is None
+    assert load_extension(str(broken)) is None
+    assert load_extension(str(tmp_path / "absent.so")) is None

@@ -152,12 +152,13 @@ def test_the_deadline_holds_against_a_call_that_never_returns() -> None:
 
 def test_one_who_leaves_early_leaves_no_thread_behind() -> None:
     source = Script(2500)
-    before = threading.active_count()
     blocks = download(source).blocks()
+    before = set(threading.enumerate())
     next(blocks)
-    readers = [thread for thread in threading.enumerate() if thread.name == "download"]
+    readers = set(threading.enumerate()) - before
+    assert readers
     blocks.close()
     for thread in readers:
         thread.join(10)
-    assert threading.active_count() == before
+    assert not any(thread.is_alive() for thread in readers)
     assert source.closed == 1

@@ -18,7 +18,8 @@ def test_a_small_herd_all_gets_through() -> None:
 
 
 def test_a_herd_that_starves_does_not_pass() -> None:
-    starved = herd._judged(2, [herd.Node(None, 1, 0.5), herd.Node("no", 10, 0.0)], herd.Mirror(b"", 1))
+    with herd.Mirror(b"", 1) as mirror:
+        starved = herd._judged(2, [herd.Node(None, 1, 0.5), herd.Node("no", 10, 0.0)], mirror)
     assert not starved.passed
     assert starved.succeeded == 1
     assert "failed: no" in starved.table()
