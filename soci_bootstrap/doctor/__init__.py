@@ -1,0 +1,62 @@
+"""`doctor`: is this node really pulling with SOCI, and if not, why."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from soci_bootstrap.doctor.finding import EXIT_STATUS, Check, verdict
+
+if TYPE_CHECKING:
+    from soci_bootstrap.console import Console
+    from soci_bootstrap.settings import Settings
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `doctor` found.
+
+    Attributes:
+        verdict: ``healthy``, ``broken``, ``degraded`` or ``pending``.
+        checks: all of them, in the order of causes.
+        text: the table.
+    """
+
+    verdict: str
+    checks: tuple[Check, ...]
+    text: str
+
+    @property
+    def exit_status(self) -> int:
+        """0 healthy, 1 broken, 2 degraded or pending."""
+        return EXIT_STATUS[self.verdict]
+
+    @property
+    def document(self) -> Mapping[str, object]:
+        """The contract's object."""
+        return {"verdict": self.verdict, "checks": [check.to_json() for check in self.checks]}
+
+
+def run(settings: Settings, console: Console) -> Result:
+    """Look at the node, judge it, and write the bundle where one is asked for.
+
+    Raises:
+        RefusedError: the bundle's file can't be created; nothing was looked at.
+    """
+    from soci_bootstrap.doctor import table
+    from soci_bootstrap.doctor.observe import observe
+    from soci_bootstrap.doctor.rules import judge
+    from soci_bootstrap.system import System
+
+    system = System(settings.root)
+    node = observe(system)
+    checks = judge(node)
+    word = verdict(checks)
+    return Result(word, checks, table.render(word, checks, colour=_colour()))
+
+
+def _colour() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")

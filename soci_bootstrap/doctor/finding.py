@@ -1,0 +1,147 @@
+"""What a check says, what could not be seen, and the verdict over all of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeVar, Union
+
+from soci_bootstrap.errors import BootstrapError, CommandError
+
+T = TypeVar("T")
+NEEDS_ROOT = "needs root"
+EXIT_STATUS: Mapping[str, int] = {"healthy": 0, "broken": 1, "degraded": 2, "pending": 2}
+
+
+class Status(str, Enum):
+    """A check's outcome.
+
+    ``fail``: pulls fail, or this node has no working SOCI. ``warn``: they work, but not as they
+    should. ``skip``: it could not or need not be looked at; ``found`` says why.
+    """
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check found; ``hint`` is what to do, empty on ``ok`` and ``skip``."""
+
+    status: Status
+    found: str
+    expected: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A finding under its check's name."""
+
+    id: str
+    status: Status
+    found: str
+    expected: str
+    hint: str
+
+    def to_json(self) -> dict[str, str]:
+        """The contract's object."""
+        return {
+            "id": self.id,
+            "status": self.status.value,
+            "found": self.found,
+            "expected": self.expected,
+            "hint": self.hint,
+        }
+
+
+@dataclass(frozen=True)
+class Unseen:
+    """Why something could not be observed.
+
+    Attributes:
+        why: the reason, for ``found``.
+        remedy: what to do about it; empty where it is nobody's fault, so that a check is skipped.
+    """
+
+    why: str
+    remedy: str = ""
+
+    def judged(self, expected: str) -> Finding:
+        """A finding for a check that depends on it."""
+        return warn(self.why, expected, self.remedy) if self.remedy else skip(self.why, expected)
+
+
+Seen = Union[T, Unseen]
+"""A fact, or the reason why it isn't known. Never confused with "nothing is there"."""
+
+
+def ok(found: str, expected: str) -> Finding:
+    """All is well."""
+    return Finding(Status.OK, found, expected)
+
+
+def warn(found: str, expected: str, hint: str) -> Finding:
+    """It works, but not as it should."""
+    return Finding(Status.WARN, found, expected, hint)
+
+
+def fail(found: str, expected: str, hint: str) -> Finding:
+    """It does not work."""
+    return Finding(Status.FAIL, found, expected, hint)
+
+
+def skip(why: str, expected: str) -> Finding:
+    """Not looked at."""
+    return Finding(Status.SKIP, why, expected)
+
+
+def attempt(look: Callable[[], T]) -> Seen[T]:
+    """What ``look`` returns, or why it could not: on a half-broken node a failure is a finding."""
+    try:
+        return look()
+    except (BootstrapError, OSError) as error:
+        if _refused(error) and os.geteuid() != 0:
+            return Unseen(NEEDS_ROOT)
+        if isinstance(error, BootstrapError):
+            found = f": {error.found}" if error.found else ""
+            return Unseen(f"{error.problem}{found}", error.remedy or "repair it, then run doctor again")
+        return Unseen(f"{type(error).__name__}: {error}", "repair it, then run doctor again")
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other checks go on
+        return Unseen(f"unexpected {type(error).__name__}: {error}", "report this as a bug")
+
+
+def _refused(error: BaseException) -> bool:
+    """Permission denied, as the system said it or as ``ctr`` passes it on."""
+    if isinstance(error, PermissionError) or isinstance(error.__cause__, PermissionError):
+        return True
+    return isinstance(error, CommandError) and "permission denied" in error.found.lower()
+
+
+FAILED_OPEN = "failed-open"
+PENDING = ("staged", "plan")
+"""A warning of these says that changes wait, not that anything is wrong."""
+
+
+def verdict(checks: Iterable[Check]) -> str:
+    """The node in one word; this is the whole rule.
+
+    - ``broken``: a check fails;
+    - ``degraded``: it failed open, so it pulls with overlayfs;
+    - ``pending``: changes wait for the next boot, or for an install;
+    - ``degraded``: anything else is not as it should be;
+    - ``healthy``: none of these.
+    """
+    found = {check.id: check.status for check in checks}
+    warned = {name for name, status in found.items() if status is Status.WARN}
+    if Status.FAIL in found.values():
+        return "broken"
+    if FAILED_OPEN in warned:
+        return "degraded"
+    if warned.intersection(PENDING):
+        return "pending"
+    return "degraded" if warned else "healthy"

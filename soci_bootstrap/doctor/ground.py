@@ -1,0 +1,124 @@
+"""Checks of what everything else rests on: who asks, the machine, the record, the agent, every file."""
+
+from __future__ import annotations
+
+from soci_bootstrap import releases
+from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
+from soci_bootstrap.doctor.managed import INSTALL, difference, own, rewired, wanted
+from soci_bootstrap.doctor.node import Held, Node
+from soci_bootstrap.record import RECORD
+from soci_bootstrap.units import AGENT
+
+_LISTED = 5
+
+
+def privileges(node: Node) -> Finding:
+    """Without root half of the node is hidden, and a verdict over the other half is a guess."""
+    expected = "root"
+    if node.root or not node.live:
+        return ok("root" if node.root else "not needed below --root", expected)
+    return warn("an unprivileged user: what needs root is skipped", expected, "run it with sudo")
+
+
+def platform(node: Node) -> Finding:
+    """SOCI is published for this architecture."""
+    expected = " or ".join(releases.ARCHITECTURES)
+    if isinstance(node.arch, Unseen):
+        return fail(node.arch.why, expected, "leave soci-bootstrap out of this node group's userData")
+    machine = node.machine
+    size = (
+        ""
+        if isinstance(machine, Unseen)
+        else f", {machine.vcpus} vCPU, {machine.memory_bytes / (1 << 30):.1f} GiB"
+    )
+    return ok(f"{node.arch}{size}", expected)
+
+
+def record(node: Node) -> Finding:
+    """What install left can be read: the hooks and the boot-time unit need it."""
+    expected = f"{RECORD}, as install writes it"
+    if isinstance(node.record, Unseen):
+        return node.record.judged(expected)
+    if node.record is None:
+        if not _anything(node):
+            return skip("none", expected)
+        return warn(
+            "none: what is here was not installed by soci-bootstrap, or its record was lost",
+            expected,
+            INSTALL,
+        )
+    found = node.record
+    return ok(
+        f"{found.outcome or 'begun'}, by soci-bootstrap {found.agent or 'of unknown version'}", expected
+    )
+
+
+def installed(node: Node) -> Finding:
+    """There is something to look at; with no SOCI at all this says so once."""
+    expected = "SOCI installed on this node"
+    found = node.recorded
+    if found and found.outcome == "degraded" and not found.wiring:
+        reason = found.reason or "no reason recorded"
+        return fail(f"the install failed open: {reason}", expected, f"remove the cause, then {INSTALL[4:]}")
+    if _anything(node):
+        return ok("yes", expected)
+    if isinstance(node.record, Unseen):
+        return node.record.judged(expected)
+    return fail("no SOCI: neither its daemon, nor its units, nor a record", expected, INSTALL)
+
+
+def python(node: Node) -> Finding:
+    """The agent, and so the hooks and the boot-time unit, run on the node's Python."""
+    expected = "/usr/bin/python3"
+    if isinstance(node.python, Unseen):
+        return node.python.judged(expected)
+    if node.python:
+        return ok(expected, expected)
+    return warn(
+        "no /usr/bin/python3: the hooks that keep this node safe can't run",
+        expected,
+        "install python3",
+    )
+
+
+def agent(node: Node) -> Finding:
+    """The agent is where the hooks call it, and executable."""
+    held = node.files.get(AGENT, Held())
+    found = own(node, AGENT)
+    if found.status == "ok" and isinstance(held, Held) and not held.entry.mode & 0o111:
+        return fail(f"{AGENT} is not executable", f"{AGENT} as installed", f"chmod 755 {AGENT}")
+    return found
+
+
+def files(node: Node) -> Finding:
+    """Every other file of ours is as it was put."""
+    expected = "every managed file as it was installed"
+    if node.recorded is None:
+        why = node.record.why if isinstance(node.record, Unseen) else "no record"
+        return skip(why, expected)
+    apart, drifted, hidden = rewired(node), [], 0
+    known = wanted(node)
+    for path, held in node.files.items():
+        if path in apart or path not in node.recorded.managed or path == node.daemon.program:
+            continue
+        if isinstance(held, Unseen):
+            hidden += 1
+        elif differs := difference(held, known[path]):
+            drifted.append(f"{path}: {differs}")
+    if drifted:
+        more = f"; and {len(drifted) - _LISTED} more" if len(drifted) > _LISTED else ""
+        return warn(
+            "; ".join(drifted[:_LISTED]) + more,
+            expected,
+            f"{INSTALL}, which puts them back; move edits that are meant to last into its settings",
+        )
+    unread = f", {hidden} of them unreadable" if hidden else ""
+    return ok(f"{len(node.recorded.managed)} as installed{unread}", expected)
+
+
+def _anything(node: Node) -> bool:
+    """Something of SOCI is on this node, whoever put it there."""
+    entry = node.binary.entry
+    found = node.recorded
+    there = not isinstance(entry, Unseen) and entry.kind != "absent"
+    return there or node.service_file != "" or bool(found and found.managed)

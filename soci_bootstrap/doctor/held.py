@@ -1,0 +1,98 @@
+"""Files as they stand: ours, and those of others that say how the node is wired."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from soci_bootstrap import kubelet as kubelet_
+from soci_bootstrap import tomltext
+from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
+from soci_bootstrap.doctor.node import Daemon, Held, Kubelet
+from soci_bootstrap.doctor.units import PATHS
+from soci_bootstrap.errors import StateError
+from soci_bootstrap.facts import SERVICE, SOCKET
+from soci_bootstrap.plan import Desired
+from soci_bootstrap.record import Record
+from soci_bootstrap.system import System
+from soci_bootstrap.unitfiles import read_unit
+from soci_bootstrap.units import AGENT
+from soci_bootstrap.unwire import DROPIN, KEY, TABLES, Wired, config_files
+
+
+def daemon(system: System, wired: Wired | None) -> Daemon:
+    """SOCI's daemon as systemd would start it; what the units leave open as recorded, or the default."""
+    default = Daemon(root=wired.root, address=wired.address) if wired else Daemon()
+    lines = read_unit(system, SERVICE).values("ExecStart")
+    try:
+        words = shlex.split(lines[-1].lstrip("-@:+!")) if lines else []
+    except ValueError:
+        words = []
+    listens = read_unit(system, SOCKET).values("ListenStream", "Socket")
+    return Daemon(
+        program=words[0] if words and words[0].startswith("/") else default.program,
+        config=_flag(words, "config") or default.config,
+        root=_flag(words, "root") or default.root,
+        address=listens[-1] if listens else default.address,
+    )
+
+
+def files(
+    system: System, record: Record | None, desired: Seen[Desired], binary: str
+) -> Mapping[str, Seen[Held]]:
+    """Everything that is, or should be, ours, but the daemon: its digest is taken apart."""
+    paths = {*PATHS, AGENT, DROPIN, *(record.managed if record else ())}
+    if not isinstance(desired, Unseen):
+        paths.update(item.path for item in desired.items)
+    return {path: attempt(lambda path=path: _held(system, path)) for path in sorted(paths - {binary})}  # type: ignore[misc]
+
+
+def regular(system: System, path: str) -> bytes | None:
+    """A file's bytes, None where there is none; what would block or is no file is refused.
+
+    Raises:
+        StateError: it is a directory, a pipe or the like, or can't be read.
+    """
+    entry = system.entry(system.followed(path))
+    if entry.kind in {"file", "absent"}:
+        return system.read(path)
+    raise StateError(
+        f"{path} is no regular file",
+        found="a directory" if entry.kind == "dir" else "neither a file nor a link",
+        expected="a file",
+        remedy="move it away, then run `soci-bootstrap install`",
+    )
+
+
+def kubelet(system: System, found: kubelet_.Kubelet) -> Kubelet:
+    """Kubelet's effective image endpoint: its configuration, then its drop-ins by name."""
+    endpoint, source = kubelet_.endpoint_in(found.config), found.config_path
+    for name in system.listdir(found.config_dir) if found.config_dir else ():
+        path = f"{found.config_dir}/{name}"
+        if name.endswith(".conf") and (named := kubelet_.endpoint_in(system.read(path))):
+            endpoint, source = named, path
+    return Kubelet(found.present, endpoint, source if endpoint else "")
+
+
+def other_snapshotters(system: System, config: str) -> tuple[tuple[str, str], ...]:
+    """Files that containerd imports and that name a snapshotter other than SOCI."""
+    wired = Wired("none", "v3", "", "", False, config, "", "", "")
+    return tuple(
+        (path, value)
+        for path, text in config_files(system, wired)
+        for value in tomltext.values(text, KEY, TABLES)
+        if path != config and value != "soci"
+    )
+
+
+def _held(system: System, path: str) -> Held:
+    entry = system.entry(path)
+    return Held(entry, system.sha256(path) if entry.kind == "file" else "")
+
+
+def _flag(words: list[str], name: str) -> str:
+    for word, following in zip(words, [*words[1:], ""]):
+        flag, equals, value = word.partition("=")
+        if flag in {f"--{name}", f"-{name}"}:
+            return value if equals else following
+    return ""

@@ -1,0 +1,47 @@
+"""The check of kubelet's image endpoint: registry credentials reach SOCI through it alone."""
+
+from __future__ import annotations
+
+from soci_bootstrap.containerd import SOCKET
+from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
+from soci_bootstrap.doctor.managed import INSTALL
+from soci_bootstrap.doctor.node import Effective, Node
+
+_CONTAINERD = f"unix://{SOCKET}"
+
+
+def endpoint(node: Node) -> Finding:
+    """It is SOCI's, or where the node failed open containerd's own."""
+    expected = f"unix://{node.daemon.address}"
+    kubelet, effective = node.kubelet, node.containerd.effective
+    if isinstance(kubelet, Unseen):
+        return kubelet.judged(expected)
+    if not kubelet.present:
+        return skip("no kubelet on this node", expected)
+    found = kubelet.endpoint or "none, so containerd's own"
+    wired = isinstance(effective, Effective) and effective.snapshotter == "soci"
+    if kubelet.endpoint == expected:
+        if node.failed_open and not wired and node.answers is not True:
+            return fail(
+                f"{found}, where nothing answers: kubelet can't pull",
+                _CONTAINERD,
+                f"{INSTALL}, or set imageServiceEndpoint to {_CONTAINERD} in {kubelet.source}",
+            )
+        return ok(f"{found}, set in {kubelet.source}", expected)
+    own = kubelet.endpoint in {"", _CONTAINERD}
+    if node.failed_open and own:
+        return warn(f"{found}, since the node failed open", expected, "see failed-open")
+    if not _ours(node):
+        return skip(f"{found}; SOCI is not installed", expected)
+    if own:
+        return fail(
+            f"{found}: pulls from private registries have no credentials",
+            expected,
+            f"{INSTALL}, then restart kubelet, or reboot",
+        )
+    return fail(f"{found}, set in {kubelet.source}", expected, f"{INSTALL}, then restart kubelet, or reboot")
+
+
+def _ours(node: Node) -> bool:
+    record = node.recorded
+    return bool(record and record.managed) or node.service_file != ""

@@ -1,0 +1,101 @@
+"""How what stands at a path differs from what this tool put there, or would put there now."""
+
+from __future__ import annotations
+
+import hashlib
+
+from soci_bootstrap.doctor.finding import Finding, Seen, Unseen, fail, ok, warn
+from soci_bootstrap.doctor.node import Held, Node
+from soci_bootstrap.items import File, Gone, Item, Link
+from soci_bootstrap.record import Managed
+from soci_bootstrap.unwire import DROPIN
+from soci_bootstrap.unwire import from_json as wired_from_json
+
+INSTALL = "run `soci-bootstrap install`"
+
+
+def wanted(node: Node) -> dict[str, tuple[Managed, ...]]:
+    """By path, what may stand there: as recorded, and as the node's present facts would have it."""
+    record = node.recorded
+    found: dict[str, tuple[Managed, ...]] = {
+        path: (managed,) for path, managed in (record.managed if record else {}).items()
+    }
+    for path, managed in desired(node).items():
+        found[path] = (*found.get(path, ()), managed)
+    return found
+
+
+def desired(node: Node) -> dict[str, Managed]:
+    """By path, what an install would put there now; empty where that isn't known."""
+    if isinstance(node.desired, Unseen):
+        return {}
+    return {item.path: managed for item in node.desired.items if (managed := _managed(item))}
+
+
+def difference(held: Held, choices: tuple[Managed, ...]) -> str:
+    """What is wrong with what stands there; empty where it is one of ``choices``."""
+    if not choices or any(matches(held, managed) for managed in choices):
+        return ""
+    managed, entry = choices[0], held.entry
+    if entry.kind == "absent":
+        return "missing"
+    if managed.kind == "absent":
+        return "there, though it was removed"
+    if entry.kind != managed.kind:
+        target = f" to {entry.target}" if entry.target else ""
+        return f"a {entry.kind}{target} instead of a {managed.kind}"
+    if managed.kind == "link":
+        return f"leads to {entry.target} instead of {managed.target}"
+    if all(held.sha256 != choice.sha256 for choice in choices):
+        return "edited"
+    return f"mode {entry.mode:04o} instead of {managed.mode:04o}"
+
+
+def matches(held: Held, managed: Managed) -> bool:
+    """Whether what stands there is what was put there."""
+    entry = held.entry
+    if entry.kind != managed.kind:
+        return False
+    if managed.kind == "file":
+        return (held.sha256, entry.mode) == (managed.sha256, managed.mode)
+    return managed.kind != "link" or entry.target == managed.target
+
+
+def own(node: Node, path: str) -> Finding:
+    """The finding for one file of ours: missing is a failure, edited a warning."""
+    expected = f"{path} as installed"
+    held = node.files.get(path, Held())
+    if isinstance(held, Unseen):
+        return held.judged(expected)
+    if held.entry.kind == "link" and held.entry.target == "/dev/null":
+        return fail("masked: it is a link to /dev/null", expected, f"remove {path}, then {INSTALL}")
+    if held.entry.kind == "absent":
+        return fail(f"nothing at {path}", expected, INSTALL)
+    differs = difference(held, wanted(node).get(path, ()))
+    if differs:
+        return warn(f"{path}: {differs}", expected, f"{INSTALL}, which puts it back")
+    return ok(path, expected)
+
+
+def rewired(node: Node) -> frozenset[str]:
+    """Paths that failing open changes: there they differ from what was installed, as they should."""
+    record = node.recorded
+    wired = wired_from_json(record.wiring) if record else None
+    if wired is None or not node.failed_open:
+        return frozenset()
+    return frozenset({DROPIN, wired.containerd_config, wired.kubelet_config}) | frozenset(
+        path for path in wanted(node) if wired.kubelet_dir and path.startswith(f"{wired.kubelet_dir}/")
+    )
+
+
+def held_at(node: Node, path: str) -> Seen[Held]:
+    """What stands at a path that was observed; nothing at one that was not."""
+    return node.files.get(path, Held())
+
+
+def _managed(item: Item) -> Managed | None:
+    if isinstance(item, File):
+        return Managed("file", item.mode, hashlib.sha256(item.data).hexdigest())
+    if isinstance(item, Link):
+        return Managed("link", target=item.target)
+    return Managed("absent") if isinstance(item, Gone) else None

@@ -1,0 +1,292 @@
+"""One observation of a node, for doctor: everything the checks are decided from.
+
+Defaults are those of a tree in which nothing is; the checks are pure functions of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from soci_bootstrap.contentstore import ContentStore
+from soci_bootstrap.doctor.finding import Seen, Unseen
+from soci_bootstrap.nodeconfig import NodeConfig
+from soci_bootstrap.plan import CONFIG, DAEMON, Desired
+from soci_bootstrap.record import Record
+from soci_bootstrap.state import State
+from soci_bootstrap.system import ABSENT, Entry
+from soci_bootstrap.tuning import Machine
+from soci_bootstrap.units import DEFAULT_ADDRESS
+from soci_bootstrap.wiring import ROOT_NAME
+
+NOT_ASKED = Unseen("not asked for")
+DEFAULT_ROOT = f"/var/lib/containerd/{ROOT_NAME}"
+
+
+@dataclass(frozen=True)
+class Daemon:
+    """SOCI's daemon as its unit starts it.
+
+    Attributes:
+        program: the binary.
+        config: its ``--config``.
+        root: its ``--root``.
+        address: the socket that its socket unit listens on.
+    """
+
+    program: str = DAEMON
+    config: str = CONFIG
+    root: str = DEFAULT_ROOT
+    address: str = DEFAULT_ADDRESS
+
+
+@dataclass(frozen=True)
+class Held:
+    """What stands at a path: the entry, and a file's digest."""
+
+    entry: Entry = ABSENT
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Binary:
+    """The daemon's file.
+
+    Attributes:
+        entry: what stands there, links followed.
+        arch: its ELF header's architecture by SOCI's name for it; empty for no ELF file.
+        noexec: it lies on a file system that is mounted noexec.
+        sha256: of its bytes.
+        version: the output of ``--version`` and its status.
+    """
+
+    entry: Seen[Entry] = ABSENT
+    arch: str = ""
+    noexec: bool = False
+    sha256: Seen[str] = NOT_ASKED
+    version: Seen[tuple[int, bytes]] = NOT_ASKED
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A unit as the running systemd shows it.
+
+    Attributes:
+        load: ``loaded``, ``not-found``, ``masked``, ...
+        enabled: ``enabled``, ``disabled``, ``masked``, ...; empty for no unit file.
+        started: seconds on the monotonic clock when it became active, 0 for never in this boot.
+        pid: of its main process, 0 for none.
+        result: why it ended, ``success`` for nothing wrong.
+    """
+
+    load: str = "not-found"
+    active: str = "inactive"
+    sub: str = "dead"
+    enabled: str = ""
+    dropins: tuple[str, ...] = ()
+    reload: bool = False
+    restarts: int = 0
+    pid: int = 0
+    started: float = 0.0
+    result: str = "success"
+    invocation: str = ""
+
+
+@dataclass(frozen=True)
+class Process:
+    """SOCI's running daemon.
+
+    Attributes:
+        resident: bytes of memory of its own (RssAnon): page cache is not counted.
+        older_than: files changed since it started.
+        astray: an open file below its root that is no longer what stands there.
+        deleted: its program's file was replaced since.
+    """
+
+    resident: Seen[int] = NOT_ASKED
+    older_than: tuple[str, ...] = ()
+    astray: Seen[str] = ""
+    deleted: Seen[bool] = False
+
+
+@dataclass(frozen=True)
+class Effective:
+    """What containerd makes of all its files: ``containerd config dump``, parsed.
+
+    Attributes:
+        snapshotter: CRI's.
+        annotations: snapshotters are told of layers' digests.
+        plugin: whether ``proxy_plugins.soci`` is there.
+        address: that plugin's socket.
+        root: that plugin's exports.root.
+        sandbox: reference of the pause image.
+        unpacks: the transfer plugin's max_concurrent_unpacks.
+        certs: directories of hosts.toml files.
+        mirrors: registries with mirrors in the configuration itself (the old way).
+    """
+
+    snapshotter: str = "overlayfs"
+    annotations: bool = False
+    plugin: bool = False
+    address: str = ""
+    root: str = ""
+    sandbox: str = ""
+    unpacks: int = 1
+    certs: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Containerd:
+    """containerd as found.
+
+    Attributes:
+        present: there is one on this node.
+        config: path of its configuration.
+        effective: what it makes of it.
+        others: files it imports that name another snapshotter: (path, snapshotter).
+    """
+
+    present: bool = False
+    version: tuple[int, int, int] | None = None
+    config: str = "/etc/containerd/config.toml"
+    root: str = "/var/lib/containerd"
+    effective: Seen[Effective] = NOT_ASKED
+    others: Seen[tuple[tuple[str, str], ...]] = ()
+
+
+@dataclass(frozen=True)
+class Kubelet:
+    """kubelet's effective image endpoint and the file that set it; empty where none does."""
+
+    present: bool = False
+    endpoint: str = ""
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A directory's file system.
+
+    Attributes:
+        device: identifies the file system.
+        source: what is mounted.
+        free, size: bytes; inodes_free, inodes: counts, 0 where it has none to run out of.
+    """
+
+    device: int
+    source: str = ""
+    free: int = 0
+    size: int = 0
+    inodes_free: int = 0
+    inodes: int = 0
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A registry that certs.d says something about which SOCI does not read.
+
+    Attributes:
+        name: host, or ``_default``.
+        why: what it says, such as ``a mirror``.
+        reachable: whether the registry itself answered; Unseen for ``_default``.
+    """
+
+    name: str
+    why: str
+    reachable: Seen[bool] = NOT_ASKED
+
+
+@dataclass(frozen=True)
+class Images:
+    """What containerd knows of images and snapshots.
+
+    Attributes:
+        probe: empty where a snapshot was prepared in SOCI and removed, else why not.
+        unpacked: image reference to whether SOCI has its snapshots.
+        soci, overlayfs: how many snapshots each holds.
+        running: containers run on SOCI.
+    """
+
+    probe: Seen[str] = NOT_ASKED
+    unpacked: Seen[Mapping[str, bool]] = NOT_ASKED
+    soci: Seen[int] = NOT_ASKED
+    overlayfs: Seen[int] = NOT_ASKED
+    running: Seen[bool] = NOT_ASKED
+
+
+@dataclass(frozen=True)
+class Node:
+    """The observation.
+
+    Attributes:
+        live: it is this node, with systemd running; else a tree below ``--root``.
+        root: we are root.
+        arch: SOCI's name for the architecture.
+        python: whether /usr/bin/python3 is there.
+        record: what install left, None for nothing.
+        state: what the hooks left.
+        desired: what install would want, by the recorded settings.
+        files: what stands at every path that is, or should be, managed, and at our well-known ones.
+        service_file, socket_file: main files of SOCI's units, empty for none.
+        config: bytes of SOCI's config.toml, None for none.
+        document: those bytes parsed.
+        decompressor: the program that the config names, empty for none, and its entry.
+        decompressor_works: empty where it passed its self-test, else why not.
+        answers: SOCI answers as a gRPC server.
+        errors: error lines of the running (or last) daemon's journal, oldest first.
+        pause_cached: the AMI has the pause image in a file.
+    """
+
+    live: bool = True
+    root: bool = True
+    boot_id: str = ""
+    arch: Seen[str] = "amd64"
+    machine: Seen[Machine] = NOT_ASKED
+    python: Seen[bool] = True
+    record: Seen[Record | None] = None
+    state: Seen[State] = field(default_factory=State)
+    desired: Seen[Desired] = NOT_ASKED
+    daemon: Daemon = Daemon()
+    binary: Binary = Binary()
+    config: Seen[bytes | None] = None
+    document: Seen[Mapping[str, Any]] = NOT_ASKED
+    decompressor: str = ""
+    decompressor_entry: Seen[Entry] = ABSENT
+    decompressor_works: Seen[str] = NOT_ASKED
+    files: Mapping[str, Seen[Held]] = field(default_factory=dict)
+    service_file: str = ""
+    socket_file: str = ""
+    units: Seen[Mapping[str, Unit]] = NOT_ASKED
+    answers: Seen[bool] = NOT_ASKED
+    process: Process = Process()
+    errors: Seen[tuple[str, ...]] = NOT_ASKED
+    node_config: Seen[NodeConfig] = NOT_ASKED
+    containerd: Containerd = Containerd()
+    kubelet: Seen[Kubelet] = Kubelet()
+    store: Seen[ContentStore] = NOT_ASKED
+    pause_cached: bool = False
+    images: Images = Images()
+    soci_disk: Seen[Disk] = NOT_ASKED
+    containerd_disk: Seen[Disk] = NOT_ASKED
+    registries: Seen[tuple[Registry, ...]] = NOT_ASKED
+
+    def unit(self, name: str) -> Seen[Unit]:
+        """A unit's state; an unknown one is as systemd shows it, not found."""
+        if isinstance(self.units, Unseen):
+            return self.units
+        return self.units.get(name, Unit())
+
+    @property
+    def recorded(self) -> Record | None:
+        """The record where there is one that can be read."""
+        return None if isinstance(self.record, Unseen) else self.record
+
+    @property
+    def failed_open(self) -> str:
+        """Why the node failed open, empty where it did not."""
+        if not isinstance(self.state, Unseen) and self.state.degraded:
+            return self.state.degraded
+        record = self.recorded
+        return (record.reason or "no reason recorded") if record and record.outcome == "degraded" else ""

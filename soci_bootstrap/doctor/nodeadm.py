@@ -1,0 +1,65 @@
+"""Checks of nodeadm's side: the NodeConfig, our drop-in, those after it, the FastImagePull gate."""
+
+from __future__ import annotations
+
+from soci_bootstrap.doctor.finding import Finding, Unseen, ok, skip, warn
+from soci_bootstrap.doctor.managed import own, wanted
+from soci_bootstrap.doctor.node import Node
+from soci_bootstrap.nodeconfig import CACHE
+from soci_bootstrap.unwire import DROPIN
+
+_GATE_VCPUS = 4
+_GATE_MEMORY = 7 << 30
+
+
+def readable(node: Node) -> Finding:
+    """Nodeadm's NodeConfig can be read."""
+    expected = f"{CACHE}, where the node has nodeadm"
+    if isinstance(node.node_config, Unseen):
+        return node.node_config.judged(expected)
+    return ok("readable, or none", expected)
+
+
+def dropin(node: Node) -> Finding:
+    """The drop-in by which nodeadm wires containerd and kubelet at each boot."""
+    if DROPIN not in wanted(node):
+        return skip("the wiring needs none here", DROPIN)
+    if node.failed_open:
+        return skip("failing open replaced it", DROPIN)
+    return own(node, DROPIN)
+
+
+def later(node: Node) -> Finding:
+    """No drop-in that sorts after ours overrides it."""
+    expected = f"no drop-in after {DROPIN} that names a snapshotter or an image endpoint"
+    config = node.node_config
+    if isinstance(config, Unseen):
+        return config.judged(expected)
+    if config.later:
+        return warn(
+            f"{', '.join(config.later)}, which wins over our wiring",
+            expected,
+            "take snapshotter and imageServiceEndpoint out of it, or rename it to sort before 50-",
+        )
+    return ok("none", expected)
+
+
+def gate(node: Node) -> Finding:
+    """A FastImagePull gate that nodeadm would silently ignore on a node of this size."""
+    expected = f"the gate off, overridden by our drop-in, or {_GATE_VCPUS} vCPU and 7 GiB at least"
+    config, machine = node.node_config, node.machine
+    if isinstance(config, Unseen):
+        return config.judged(expected)
+    if not config.gate:
+        return ok("off", expected)
+    if DROPIN in wanted(node):
+        return ok("on, and overridden by our drop-in", expected)
+    if isinstance(machine, Unseen):
+        return machine.judged(expected)
+    if machine.vcpus < _GATE_VCPUS or machine.memory_bytes < _GATE_MEMORY:
+        return warn(
+            f"on, and ignored by nodeadm: {machine.vcpus} vCPU, {machine.memory_bytes / (1 << 30):.1f} GiB",
+            expected,
+            "run `soci-bootstrap install`, which works on nodes of this size too",
+        )
+    return ok("on, and heeded by nodeadm on a node of this size", expected)

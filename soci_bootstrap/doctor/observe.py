@@ -1,0 +1,316 @@
+"""Look at the node once, all at the same time, and never fail: what can't be seen is said to be so."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from soci_bootstrap import containers, contentstore, facts, kubelet, nodeconfig, probe, state, toml
+from soci_bootstrap import plan as plan_
+from soci_bootstrap import record as record_
+from soci_bootstrap.doctor import filesystems, held, outputs, programs, registries
+from soci_bootstrap.doctor.finding import NEEDS_ROOT, Seen, Unseen, attempt
+from soci_bootstrap.doctor.node import (
+    NOT_ASKED,
+    Binary,
+    Containerd,
+    Daemon,
+    Effective,
+    Images,
+    Kubelet,
+    Node,
+    Process,
+    Unit,
+)
+from soci_bootstrap.doctor.tasks import Answer, Known, Task
+from soci_bootstrap.doctor.units import CONTAINERD
+from soci_bootstrap.errors import StateError
+from soci_bootstrap.facts import SERVICE, SOCKET, Facts
+from soci_bootstrap.plan import Desired
+from soci_bootstrap.record import Record
+from soci_bootstrap.settings import from_json
+from soci_bootstrap.system import ABSENT, System
+from soci_bootstrap.unitfiles import read_unit
+from soci_bootstrap.units import AGENT
+from soci_bootstrap.unwire import Wired
+from soci_bootstrap.unwire import from_json as wired_from_json
+
+T = TypeVar("T")
+_RANKED = ("igzip", "isal", "unpigz", "none")
+"""Decompressors as ``auto`` tries them: those before the one in use were found wanting."""
+_BELOW_ROOT = Unseen("below --root nothing is executed")
+_NOT_RUNNING = Unseen("SOCI does not run, and is not started for this")
+_NO_ANSWER = Unseen("SOCI does not answer")
+_NO_PLUGIN = Unseen("containerd does not know SOCI")
+_NO_CONTAINERD = Unseen("containerd does not run")
+_ANSWER_SECONDS = 1.5
+_SLOW_SECONDS = 60.0
+"""For hashing the daemon and for the self-test, on a disk that is busy pulling."""
+
+
+@dataclass(frozen=True)
+class _Config:
+    """SOCI's config.toml, and the decompressor that it names."""
+
+    data: Seen[bytes | None]
+    document: Seen[Mapping[str, Any]]
+    path: str = ""
+    args: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The decompressor in ``auto``'s words."""
+        from soci_bootstrap.decompressor import SCRIPT
+
+        if not self.path:
+            return "none"
+        return "isal" if self.path == SCRIPT else self.path.rsplit("/", 1)[1]
+
+
+def observe(system: System) -> Node:
+    """The node as it is now. Changes nothing but one probe snapshot, which it removes."""
+    record = attempt(lambda: record_.load(system))
+    known = None if isinstance(record, Unseen) else record
+    wired = wired_from_json(known.wiring) if known else None
+    found = attempt(lambda: held.daemon(system, wired))
+    daemon = Daemon() if isinstance(found, Unseen) else found
+    config = _config(system, daemon.config)
+
+    live = _Live(system, daemon, wired)
+    digest = Task(lambda: system.sha256(system.followed(daemon.program)), _SLOW_SECONDS)
+    version = _if_live(system, lambda: programs.version(system, daemon.program))
+    works = _self_test(system, config)
+    planned = Task(lambda: _planned(system, known, config), _SLOW_SECONDS)
+
+    node = Node(
+        live=system.live,
+        root=os.geteuid() == 0,
+        boot_id=_text(system, "/proc/sys/kernel/random/boot_id") if system.live else "",
+        record=record,
+        state=record if isinstance(record, Unseen) and record.why == NEEDS_ROOT else state.load(system),
+        arch=attempt(lambda: facts.architecture(_arch(system, known))),
+        machine=attempt(facts.machine),
+        python=attempt(lambda: system.is_executable("/usr/bin/python3")),
+        daemon=daemon,
+        service_file=_path_of(system, SERVICE),
+        socket_file=_path_of(system, SOCKET),
+        config=config.data,
+        document=config.document,
+        decompressor=config.path,
+        decompressor_entry=attempt(lambda: system.entry(system.followed(config.path)))
+        if config.path
+        else ABSENT,
+        pause_cached=system.entry(contentstore.PAUSE_TAR).kind == "file",
+        soci_disk=attempt(lambda: filesystems.observe(system, daemon.root)),
+    )
+    node = _with_facts(node, system, planned.result(), wired)
+    node = replace(
+        node,
+        files=held.files(system, known, node.desired, daemon.program),
+        binary=Binary(
+            entry=attempt(lambda: system.entry(system.followed(daemon.program))),
+            arch=_elf(system, daemon.program),
+            noexec="noexec" in filesystems.mount(system, daemon.program)[1],
+            sha256=digest.result(),
+            version=version.result(),
+        ),
+        decompressor_works=works.result(),
+    )
+    return live.complete(node)
+
+
+class _Live:
+    """What only a running node can say: begun first, for it takes longest."""
+
+    def __init__(self, system: System, daemon: Daemon, wired: Wired | None) -> None:
+        self._system, self._daemon = system, daemon
+        self._config = wired.containerd_config if wired else "/etc/containerd/config.toml"
+        self._units = _if_live(system, lambda: programs.systemctl_show(system))
+        self._dump = _if_live(system, lambda: programs.effective(system, self._config))
+
+    def complete(self, node: Node) -> Node:
+        """Add it; SOCI is dialled only where it runs, since a connection would start it."""
+        system = self._system
+        units = self._units.result()
+        effective = self._dump.result()
+        node = replace(node, units=units, containerd=replace(node.containerd, effective=effective))
+        service, containerd = node.unit(SERVICE), node.unit(CONTAINERD)
+        errors = _if_live(system, lambda: programs.journal_errors(system, service))
+        answers = self._answers(service)
+        node = replace(
+            node,
+            answers=answers,
+            images=self._images(node, effective, answers, containerd),
+            process=_process(system, service, self._daemon),
+            registries=self._registries(node, effective),
+        )
+        return replace(node, errors=errors.result())
+
+    def _answers(self, service: Seen[Unit]) -> Seen[bool]:
+        if isinstance(service, Unseen):
+            return service
+        if service.active != "active":
+            return _NOT_RUNNING
+        address = self._daemon.address
+        if os.geteuid() != 0 and not os.access(address, os.W_OK):
+            return Unseen(NEEDS_ROOT)
+        return probe.answers(address, _ANSWER_SECONDS)
+
+    def _images(
+        self, node: Node, effective: Seen[Effective], answers: Seen[bool], containerd: Seen[Unit]
+    ) -> Images:
+        running = attempt(lambda: containers.on_snapshotter(self._system, self._daemon.root))
+        if isinstance(containerd, Unseen) or containerd.active != "active":
+            why = containerd if isinstance(containerd, Unseen) else _NO_CONTAINERD
+            return Images(why, why, why, why, running)
+        why_not = answers if isinstance(answers, Unseen) else _NO_ANSWER
+        plugin = isinstance(effective, Effective) and effective.plugin
+        if answers is True and not plugin:
+            why_not = _NO_PLUGIN
+        asked = programs.ask_containerd(self._system, dial=answers is True and plugin)
+        return asked.images(why_not, running)
+
+    def _registries(self, node: Node, effective: Seen[Effective]) -> Seen[Any]:
+        if isinstance(effective, Unseen):
+            return effective
+        system = self._system
+        environment = [
+            f"{directive.key}={directive.value}"
+            for directive in read_unit(system, SERVICE).directives
+            if directive.key in {"Environment", "EnvironmentFile"}
+        ]
+        return attempt(lambda: registries.observe(system, effective.certs, effective.mirrors, environment))
+
+
+# -- the plan and what it is made from --------------------------------------------------------
+
+
+def _planned(system: System, record: Record | None, config: _Config) -> tuple[Facts, Seen[Desired]]:
+    """The facts, and what an install with the recorded settings would want by them."""
+    observed = facts.observe(system, record, arch=_arch(system, record))
+    return observed, attempt(lambda: _desired(system, record, observed, config))
+
+
+def _desired(system: System, record: Record | None, observed: Facts, config: _Config) -> Desired:
+    settings = from_json(record.settings if record else {}, "install")
+    kind = config.kind
+    before = _RANKED[: _RANKED.index(kind)] if kind in _RANKED and settings.decompressor == "auto" else ()
+    agent = system.read(AGENT) or b""
+    return plan_.desire(settings, observed, agent, record, frozenset(before))
+
+
+def _with_facts(
+    node: Node, system: System, planned: Seen[tuple[Facts, Seen[Desired]]], wired: Wired | None
+) -> Node:
+    """Add the facts; where one of them kept the others from being seen, look at each by itself."""
+    if not isinstance(planned, Unseen):
+        observed, desired = planned
+        path, root, version = (
+            observed.containerd.config_path,
+            observed.containerd.root,
+            observed.containerd.version,
+        )
+        present = observed.containerd.present
+        config: Seen[nodeconfig.NodeConfig] = observed.node_config
+        store: Seen[contentstore.ContentStore] = observed.store
+        endpoint: Seen[Kubelet] = held.kubelet(system, observed.kubelet)
+    else:
+        desired = planned
+        default = Containerd()
+        path, root, version = wired.containerd_config if wired else default.config, default.root, None
+        present = system.which("containerd") is not None
+        config = attempt(lambda: nodeconfig.read(system))
+        store = attempt(lambda: contentstore.observe(system, root))
+        endpoint = attempt(
+            lambda: held.kubelet(system, kubelet.observe(system, read_unit(system, "kubelet.service")))
+        )
+    return replace(
+        node,
+        desired=desired,
+        node_config=config,
+        store=store,
+        kubelet=endpoint,
+        containerd=Containerd(
+            present=present,
+            version=version,
+            config=path,
+            root=root,
+            others=attempt(lambda: held.other_snapshotters(system, path)),
+        ),
+        containerd_disk=attempt(lambda: filesystems.observe(system, root)),
+    )
+
+
+# -- files ------------------------------------------------------------------------------------
+
+
+def _config(system: System, path: str) -> _Config:
+    data = attempt(lambda: held.regular(system, path))
+    if isinstance(data, Unseen):
+        return _Config(data, data)
+    document = attempt(lambda: toml.loads(data or b"", path))
+    if isinstance(document, Unseen):
+        return _Config(data, document)
+    gzip: Any = document
+    for key in ("pull_modes", "parallel_pull_unpack", "decompress_streams", "gzip"):
+        gzip = gzip.get(key) if isinstance(gzip, dict) else None
+    gzip = gzip if isinstance(gzip, dict) else {}
+    named, args = gzip.get("path"), gzip.get("args")
+    return _Config(
+        data,
+        document,
+        named if isinstance(named, str) and named.startswith("/") else "",
+        tuple(map(str, args)) if isinstance(args, list) else (),
+    )
+
+
+def _self_test(system: System, config: _Config) -> Answer[str]:
+    from soci_bootstrap import decompressor
+    from soci_bootstrap.errors import DecompressorError
+
+    def test() -> str:
+        try:
+            decompressor.self_test(config.path, config.args, system)
+        except DecompressorError as error:
+            return f"{error.problem}: {error.found}" if error.found else error.problem
+        return ""
+
+    return _if_live(system, test if config.path else str)
+
+
+def _process(system: System, service: Seen[Unit], daemon: Daemon) -> Process:
+    found: Seen[Process] = NOT_ASKED
+    if not isinstance(service, Unseen) and service.active == "active" and service.pid:
+        found = attempt(lambda: programs.process(system, service, daemon))
+    return Process(found, (), found, found) if isinstance(found, Unseen) else found
+
+
+def _elf(system: System, path: str) -> str:
+    try:
+        if system.entry(system.followed(path)).kind == "file":
+            with open(system.path(system.followed(path)), "rb") as file:
+                return outputs.elf_arch(file.read(64))
+    except (OSError, StateError):
+        return ""
+    return ""
+
+
+def _arch(system: System, record: Record | None) -> str | None:
+    """An image's architecture is the one that was installed into it."""
+    return record.binary.arch if record and record.binary and not system.live else None
+
+
+def _path_of(system: System, unit: str) -> str:
+    found = attempt(lambda: read_unit(system, unit).path)
+    return "" if isinstance(found, Unseen) else found
+
+
+def _text(system: System, path: str) -> str:
+    return (system.read(path) or b"").decode("ascii", "replace").strip()
+
+
+def _if_live(system: System, look: Callable[[], T]) -> Answer[T]:
+    """A look at what runs; below ``--root`` it only says that nothing is executed there."""
+    return Task(look, _SLOW_SECONDS) if system.live else Known(_BELOW_ROOT)

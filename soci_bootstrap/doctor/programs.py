@@ -1,0 +1,167 @@
+"""What the node's programs say. Each call is bounded; none of them starts or changes anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from soci_bootstrap.ctr import NAMESPACE, Ctr
+from soci_bootstrap.doctor import outputs
+from soci_bootstrap.doctor.finding import Seen, Unseen
+from soci_bootstrap.doctor.node import Daemon, Effective, Images, Process, Unit
+from soci_bootstrap.doctor.tasks import Task
+from soci_bootstrap.errors import BootstrapError, CommandError
+from soci_bootstrap.facts import SERVICE, SOCKET
+from soci_bootstrap.system import System, checked
+from soci_bootstrap.units import BOOT
+
+UNITS = (SERVICE, SOCKET, "containerd.service", "kubelet.service", BOOT)
+_SECONDS = 5.0
+_JOURNAL_LINES = "500"
+_CLOCK_SLACK = 2.0
+
+
+def systemctl_show(system: System) -> dict[str, Unit]:
+    """All units in one call."""
+    argv = [_program(system, "systemctl"), "show", "-p", ",".join(outputs.SHOWN), *UNITS]
+    done = system.run(argv, timeout=_SECONDS)
+    return outputs.units(checked([argv[0], "show", "…"], done))
+
+
+def config_dump(system: System, config: str) -> bytes:
+    """Containerd's effective configuration, as TOML."""
+    argv = [_program(system, "containerd"), "--config", config, "config", "dump"]
+    return checked(argv, system.run(argv, timeout=_SECONDS))
+
+
+def effective(system: System, config: str) -> Effective:
+    """The same, parsed."""
+    return outputs.effective(config_dump(system, config))
+
+
+def version(system: System, program: str) -> tuple[int, bytes]:
+    """A daemon's ``--version``: its status and what it said."""
+    done = system.run([program, "--version"], timeout=_SECONDS)
+    return done.status, done.stdout + done.stderr
+
+
+def journal_errors(system: System, unit: Seen[Unit]) -> tuple[str, ...]:
+    """Errors of SOCI's running daemon, or of this boot where none runs."""
+    argv = [_program(system, "journalctl"), "--no-pager", "-q", "-b", "-o", "json", "-n", _JOURNAL_LINES]
+    if isinstance(unit, Unit) and unit.invocation and unit.active == "active":
+        argv.append(f"_SYSTEMD_INVOCATION_ID={unit.invocation}")
+    else:
+        argv += ["-u", SERVICE]
+    return outputs.journal_errors(checked(argv, system.run(argv, timeout=_SECONDS)))
+
+
+def process(system: System, unit: Unit, daemon: Daemon) -> Process:
+    """SOCI's running daemon, by /proc."""
+    directory = f"/proc/{unit.pid}"
+    status = (system.read(f"{directory}/status") or b"").decode("ascii", "replace")
+    deleted, astray = _open_files(directory, daemon)
+    return Process(
+        resident=outputs.resident(status),
+        older_than=_changed_since(system, unit, (daemon.program, daemon.config)),
+        astray=astray,
+        deleted=deleted,
+    )
+
+
+@dataclass
+class Asked:
+    """The questions to containerd, all under way at once."""
+
+    probe: Task[str] | None
+    unpacked: Task[dict[str, bool]] | None
+    soci: Task[int] | None
+    overlayfs: Task[int]
+
+    def images(self, why_not: Unseen, running: Seen[bool]) -> Images:
+        """The answers; those that would have dialled SOCI are unknown where it does not answer."""
+        unpacked: Seen[Mapping[str, bool]] = self.unpacked.result() if self.unpacked else why_not
+        return Images(
+            probe=self.probe.result() if self.probe else why_not,
+            unpacked=unpacked,
+            soci=self.soci.result() if self.soci else why_not,
+            overlayfs=self.overlayfs.result(),
+            running=running,
+        )
+
+
+def ask_containerd(system: System, *, dial: bool) -> Asked:
+    """Ask what is where.
+
+    Args:
+        system: the node.
+        dial: SOCI runs and answers, and containerd knows it; a connection would start it otherwise.
+    """
+    ctr = Ctr(system, _SECONDS)
+
+    def probe() -> str:
+        try:
+            ctr.probe_snapshot("soci")
+        except CommandError as error:
+            if "permission denied" in error.found.lower() and os.geteuid() != 0:
+                raise
+            return f"{error.problem}: {error.found}"
+        return ""
+
+    def task(look: Callable[[], int]) -> Task[int]:
+        return Task(look, 3 * _SECONDS)
+
+    return Asked(
+        Task(probe, 3 * _SECONDS) if dial else None,
+        Task(lambda: _unpacked(system), 3 * _SECONDS) if dial else None,
+        task(lambda: len(ctr.snapshots("soci"))) if dial else None,
+        task(lambda: len(ctr.snapshots("overlayfs"))),
+    )
+
+
+def _unpacked(system: System) -> dict[str, bool]:
+    argv = [_program(system, "ctr"), "-n", NAMESPACE, "images", "check", "--snapshotter", "soci"]
+    return outputs.unpacked(checked(argv, system.run(argv, timeout=_SECONDS)))
+
+
+def _program(system: System, name: str) -> str:
+    found = system.which(name)
+    if found is None:
+        raise CommandError(f"{name} is not on this node", expected="it on the PATH", remedy=f"install {name}")
+    return found
+
+
+def _open_files(directory: str, daemon: Daemon) -> tuple[Seen[bool], Seen[str]]:
+    """Whether its program was replaced, and an open file that no longer stands where it was opened."""
+    try:
+        deleted = os.readlink(f"{directory}/exe").endswith(" (deleted)")
+        for number in os.listdir(f"{directory}/fd"):
+            target = os.readlink(f"{directory}/fd/{number}")
+            if target.startswith(f"{daemon.root}/") and target.endswith(".db"):
+                held = os.stat(f"{directory}/fd/{number}")
+                standing = os.stat(target) if os.path.exists(target) else None
+                if standing is None or (held.st_dev, held.st_ino) != (standing.st_dev, standing.st_ino):
+                    return deleted, target
+    except PermissionError:
+        return Unseen("needs root"), Unseen("needs root")
+    except FileNotFoundError:
+        # The process or one of its files went away meanwhile: what is left says nothing.
+        return False, ""
+    return deleted, ""
+
+
+def _changed_since(system: System, unit: Unit, paths: tuple[str, ...]) -> tuple[str, ...]:
+    import time
+
+    now = time.time()
+    started = now - (time.monotonic() - unit.started)
+    changed = []
+    for path in paths:
+        try:
+            mtime = system.entry(system.followed(path)).mtime_ns / 1e9
+        except BootstrapError:
+            continue
+        # A time to come means that the clock was set since: then nothing can be told.
+        if started + _CLOCK_SLACK < mtime <= now:
+            changed.append(path)
+    return tuple(changed)

@@ -1,0 +1,121 @@
+"""Checks of the systemd side: files, enablement, and that systemd has read them."""
+
+from __future__ import annotations
+
+from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, warn
+from soci_bootstrap.doctor.managed import own, wanted
+from soci_bootstrap.doctor.node import Held, Node
+from soci_bootstrap.facts import DROPIN_NAME, SERVICE, SOCKET
+from soci_bootstrap.unitfiles import ETC
+from soci_bootstrap.units import BOOT, CONTAINERD_DROPIN
+
+CONTAINERD = "containerd.service"
+SERVICE_FILE = f"{ETC}/{SERVICE}"
+SOCKET_FILE = f"{ETC}/{SOCKET}"
+SERVICE_DROPIN = f"{ETC}/{SERVICE}.d/{DROPIN_NAME}"
+BOOT_FILE = f"{ETC}/{BOOT}"
+LINKS = {
+    SOCKET: f"{ETC}/sockets.target.wants/{SOCKET}",
+    SERVICE: f"{ETC}/{CONTAINERD}.wants/{SERVICE}",
+    BOOT: f"{ETC}/multi-user.target.wants/{BOOT}",
+}
+PATHS = (SERVICE_FILE, SOCKET_FILE, SERVICE_DROPIN, CONTAINERD_DROPIN, BOOT_FILE, *LINKS.values())
+
+
+def service(node: Node) -> Finding:
+    """SOCI's service unit: ours, or the AMI's where that brings one."""
+    return _unit_file(node, SERVICE_FILE, node.service_file)
+
+
+def socket(node: Node) -> Finding:
+    """SOCI's socket unit."""
+    return _unit_file(node, SOCKET_FILE, node.socket_file)
+
+
+def service_dropin(node: Node) -> Finding:
+    """The drop-in that names the daemon's root and configuration."""
+    return own(node, SERVICE_DROPIN)
+
+
+def hooks(node: Node) -> Finding:
+    """Containerd's drop-in, without which nothing guards its start; and systemd goes by it."""
+    found = own(node, CONTAINERD_DROPIN)
+    unit = node.unit(CONTAINERD)
+    if found.status != "ok" or isinstance(unit, Unseen) or unit.load != "loaded":
+        return found
+    if CONTAINERD_DROPIN not in unit.dropins:
+        return warn(
+            "systemd has not read it yet",
+            f"{CONTAINERD_DROPIN} among containerd.service's drop-ins",
+            "systemctl daemon-reload",
+        )
+    return found
+
+
+def boot(node: Node) -> Finding:
+    """The boot-time unit: without it a reboot keeps yesterday's tuning and wiring."""
+    found = own(node, BOOT_FILE)
+    if found.status == "fail":
+        return warn(found.found, found.expected, found.hint)
+    return found
+
+
+def systemd(node: Node) -> Finding:
+    """Systemd answers; everything about units and what runs comes from it."""
+    expected = "systemctl to answer"
+    if isinstance(node.units, Unseen):
+        return node.units.judged(expected)
+    return ok("it does", expected)
+
+
+def masked(node: Node) -> Finding:
+    """None of them is masked."""
+    expected = "no unit masked"
+    if isinstance(node.units, Unseen):
+        return node.units.judged(expected)
+    names = [
+        name
+        for name in (SERVICE, SOCKET, BOOT)
+        if "masked" in (node.units[name].load if name in node.units else "")
+        or "masked" in (node.units[name].enabled if name in node.units else "")
+    ]
+    if names:
+        return fail(f"masked: {', '.join(names)}", expected, f"systemctl unmask {' '.join(names)}")
+    return ok("none", expected)
+
+
+def enabled(node: Node) -> Finding:
+    """They start by themselves at the next boot."""
+    expected = f"{SOCKET}, {SERVICE} and {BOOT} enabled"
+    missing = [name for name in LINKS if not _is_enabled(node, name)]
+    if missing:
+        return warn(f"not enabled: {', '.join(missing)}", expected, f"systemctl enable {' '.join(missing)}")
+    return ok("enabled", expected)
+
+
+def loaded(node: Node) -> Finding:
+    """What systemd has in memory is what the files say."""
+    expected = "no unit file changed since systemd read it"
+    if isinstance(node.units, Unseen):
+        return node.units.judged(expected)
+    stale = [name for name, unit in node.units.items() if unit.reload]
+    if stale:
+        return warn(f"changed since: {', '.join(stale)}", expected, "systemctl daemon-reload")
+    return ok("none", expected)
+
+
+def _unit_file(node: Node, path: str, standing: str) -> Finding:
+    managed = path in wanted(node)
+    held = node.files.get(path, Held())
+    if managed or not standing or (isinstance(held, Held) and held.entry.kind == "link"):
+        return own(node, path)
+    # The AMI's own, which is never ours to change.
+    return ok(f"{standing}, not ours", "a unit file")
+
+
+def _is_enabled(node: Node, name: str) -> bool:
+    held = node.files.get(LINKS[name], Held())
+    if isinstance(held, Unseen) or held.entry.kind == "link":
+        return True
+    unit = node.unit(name)
+    return not isinstance(unit, Unseen) and unit.enabled in {"enabled", "enabled-runtime", "linked"}
