@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from soci_bootstrap import toml
+from soci_bootstrap import environment, toml
 from soci_bootstrap.errors import CommandError, WiringError
 from soci_bootstrap.system import System
 from soci_bootstrap.unitfiles import UnitFile
@@ -31,7 +32,8 @@ class Containerd:
         version: (major, minor, patch), None where it can't be told.
         config_path: the file its unit names, or the default one.
         root: where it keeps content and snapshots.
-        environment: the ``Environment=`` and ``EnvironmentFile=`` lines of its unit, verbatim.
+        environment: the ``Environment=`` and ``EnvironmentFile=`` lines of its unit that count, verbatim.
+        variables: what they and systemd's defaults make of its environment, by name.
         config: that file's bytes, empty for none.
         config_mode: its permission bits.
     """
@@ -41,6 +43,7 @@ class Containerd:
     config_path: str = CONFIG
     root: str = ROOT
     environment: tuple[str, ...] = ()
+    variables: Mapping[str, str] = field(default_factory=dict)
     config: bytes = b""
     config_mode: int = 0o644
 
@@ -57,10 +60,12 @@ def observe(system: System, unit: UnitFile) -> Containerd:
         config_path=config_path,
         root=_root(config, config_path),
         environment=tuple(
-            f"{directive.key}={directive.value}"
-            for directive in unit.directives
-            if directive.section == "Service" and directive.key in {"Environment", "EnvironmentFile"}
+            # Without the lines that a later reset took back: in SOCI's drop-in it would reset more.
+            f"{key}={value}"
+            for key in ("Environment", "EnvironmentFile")
+            for value in unit.values(key)
         ),
+        variables=environment.of_service(system, unit),
         config=config,
         config_mode=system.entry(config_path).mode or 0o644,
     )
@@ -100,6 +105,20 @@ def _root(config: bytes, config_path: str) -> str:
         return ROOT
     found = toml.loads(config, config_path).get("root")
     return found if isinstance(found, str) and found.startswith("/") else ROOT
+
+
+def concurrent_unpacks(config: bytes, name: str) -> int:
+    """The transfer plugin's ``max_concurrent_unpacks``; 1, its default, where it is not set.
+
+    Raises:
+        StateError: the configuration is not TOML.
+    """
+    if b"max_concurrent_unpacks" not in config:
+        return 1
+    table: Any = toml.loads(config, name)
+    for key in ("plugins", "io.containerd.transfer.v1.local", "max_concurrent_unpacks"):
+        table = table.get(key) if isinstance(table, dict) else None
+    return table if isinstance(table, int) else 1
 
 
 def wired(config: bytes, dialect: str, address: str, root: str, name: str) -> bytes:

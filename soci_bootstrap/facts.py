@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from soci_bootstrap import containerd as containerd_
 from soci_bootstrap import contentstore, memo, nodeconfig, resources
 from soci_bootstrap import kubelet as kubelet_
+from soci_bootstrap import registries as registries_
 from soci_bootstrap.errors import StateError, UnsupportedArchitectureError
 from soci_bootstrap.record import Record
 from soci_bootstrap.system import System, checked
@@ -63,6 +64,7 @@ class Facts:
         boot_id: the kernel's, empty below ``--root``.
         nodeadm: there is a nodeadm-run.service.
         nodeadm_dropins: and it reads /etc/eks/nodeadm.d.
+        registries: those with mirrors or certificates that SOCI does not use.
         programs: the decompressors found, by name.
         units: states by unit name, empty below ``--root``.
     """
@@ -79,6 +81,7 @@ class Facts:
     node_config: nodeconfig.NodeConfig
     ami: AmiSoci
     store: contentstore.ContentStore
+    registries: tuple[registries_.Registry, ...] = ()
     programs: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, UnitState] = field(default_factory=dict)
 
@@ -147,6 +150,7 @@ def observe(
         node_config=_node_config(system, record),
         ami=_ami(system, record),
         store=contentstore.observe(system, containerd.root),
+        registries=registries_.observe(system, containerd.config, containerd.config_path),
         programs={name: path for name in DECOMPRESSORS if (path := system.which(name))},
         units=_unit_states(system),
     )

@@ -66,6 +66,17 @@ class HttpSource:
             self._close(response)
             raise
 
+    def ask(self, timeout: float) -> int:
+        """GET the URL for its answer alone, whatever that is: the status.
+
+        Raises:
+            TransientError: there is no answer.
+            FetchError: there can be none: the certificate is not trusted, the proxy refuses.
+        """
+        response = self._get(self.url, {"User-Agent": f"soci-bootstrap/{__version__}"}, timeout)
+        self._close(response)
+        return response.status_code
+
     def cancel(self) -> None:
         """Nothing: a blocked read ends with its timeout, in a thread that nobody waits for."""
 

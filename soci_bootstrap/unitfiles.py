@@ -15,6 +15,7 @@ _SEARCHED = (
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 )
+_CONFIGURED = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,18 @@ def read_unit(system: System, name: str, without: str = "") -> UnitFile:
     return UnitFile(name, path, tuple(directives))
 
 
-def _dropins(system: System, name: str) -> list[str]:
+def read_manager(system: System) -> UnitFile:
+    """The configuration of systemd itself: system.conf and its drop-ins; the section is ``Manager``."""
+    name = "system.conf"
+    directives = list(_parse(system.read(f"/etc/systemd/{name}") or b""))
+    for dropin in _dropins(system, name, _CONFIGURED):
+        directives += _parse(system.read(dropin) or b"")
+    return UnitFile(name, f"/etc/systemd/{name}", tuple(directives))
+
+
+def _dropins(system: System, name: str, searched: tuple[str, ...] = _SEARCHED) -> list[str]:
     chosen: dict[str, str] = {}
-    for directory in reversed(_SEARCHED):
+    for directory in reversed(searched):
         for file in system.listdir(f"{directory}/{name}.d"):
             if file.endswith(".conf"):
                 chosen[file] = f"{directory}/{name}.d/{file}"

@@ -184,4 +184,11 @@ def _warnings(facts: Facts, mode: str) -> tuple[str, ...]:
         warnings.append(
             f"containerd {'.'.join(map(str, version))} does not count SOCI's disk use (1.7.16 and newer do)"
         )
+    unpacks = containerd.concurrent_unpacks(facts.containerd.config, facts.containerd.config_path)
+    if unpacks > 1:
+        warnings.append(
+            f"{facts.containerd.config_path} sets max_concurrent_unpacks = {unpacks} for containerd's transfer"
+            " service, which breaks pulls through any proxy snapshotter (containerd issue 13264): set it to 1"
+        )
+    warnings += [registry.warning for registry in facts.registries]
     return tuple(warnings)

@@ -1,0 +1,238 @@
+"""Registries that containerd reaches in a way of its own, which SOCI's parallel pull knows nothing of.
+
+SOCI asks the original registry over https with the node's trust (tried on 0.15.0): a mirror, a CA, a
+client certificate or a header from certs.d is not used. So each such registry is asked directly.
+
+Sources: containerd's docs/hosts.md, its reader of hosts.toml and of docker's certificate directories.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from soci_bootstrap import toml
+from soci_bootstrap.errors import BootstrapError, StateError, WiringError
+from soci_bootstrap.system import System
+
+DEFAULT = "_default"
+"""The directory for every registry that has none of its own."""
+SECONDS = 2.0
+_DOCKER_HUB = frozenset({"docker.io", "registry-1.docker.io"})
+# What Go's HTTP client, which SOCI uses, does not look at.
+_NOT_GO = frozenset({"all_proxy", "requests_ca_bundle"})
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A registry with a way of its own.
+
+    Attributes:
+        name: host and port, or ``_default``.
+        why: what containerd does there and SOCI does not, such as ``a mirror``.
+        source: the file or directory that says so.
+    """
+
+    name: str
+    why: str
+    source: str
+
+    @property
+    def warning(self) -> str:
+        """A sentence for the user."""
+        asked = "the registry itself" if self.name != DEFAULT else "every registry itself"
+        return (
+            f"{self.source} names {self.why} for {self.name}: SOCI's parallel pull asks {asked}, without it"
+        )
+
+
+def observe(system: System, config: bytes, name: str) -> tuple[Registry, ...]:
+    """The registries that containerd's configuration, and the directories it names, say this of.
+
+    Args:
+        system: the node.
+        config: containerd's configuration.
+        name: that file's path.
+
+    Raises:
+        StateError: the configuration is not TOML.
+    """
+    if b"registry" not in config:
+        return ()
+    plugins = _table(toml.loads(config, name), "plugins")
+    found: dict[str, Registry] = {}
+    for plugin in ("io.containerd.cri.v1.images", "io.containerd.grpc.v1.cri"):
+        registry = _table(_table(plugins, plugin), "registry")
+        for one in (*_inline(registry, name), *_directories(system, str(registry.get("config_path") or ""))):
+            found.setdefault(one.name, one)
+    return tuple(found.values())
+
+
+def ask(
+    registries: Iterable[Registry], environ: Mapping[str, str], seconds: float = SECONDS
+) -> dict[str, str]:
+    """Ask every registry for its ``/v2/``, all at once; any HTTP answer counts.
+
+    Args:
+        registries: ``_default`` has no host to ask and is left out.
+        environ: SOCI's own, for its proxies and its trust.
+        seconds: for all of them together.
+
+    Returns:
+        By name: empty where it answered, else why not.
+    """
+    environ = {name: value for name, value in environ.items() if name.lower() not in _NOT_GO}
+    names = [registry.name for registry in registries if registry.name != DEFAULT]
+    answers: dict[str, str] = {}
+    # Daemon threads: a name server that hangs must not keep the process from ending.
+    threads = [
+        threading.Thread(target=_ask_one, args=(name, environ, seconds, answers), daemon=True)
+        for name in names
+    ]
+    end = time.monotonic() + seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    return {name: answers.get(name, f"no answer in {seconds:g} s") for name in names}
+
+
+def refuse_unreachable(registries: Iterable[Registry], answers: Mapping[str, str], *, wired: bool) -> None:
+    """Refuse to wire where a registry that must be asked directly can't be.
+
+    Args:
+        registries: as observed.
+        answers: as ``ask`` gave them, now or at an earlier run.
+        wired: the node is wired already; then one that was never asked gets the benefit of the doubt.
+
+    Raises:
+        WiringError: one does not answer, or it is not known whether it would.
+    """
+    for registry in registries:
+        if registry.name == DEFAULT:
+            continue
+        answer = answers.get(registry.name, "" if wired else "it has not been asked yet")
+        if answer:
+            raise WiringError(
+                f"SOCI's parallel pull would ask {registry.name} itself, not by way of {registry.source}",
+                found=f"{registry.why} in {registry.source}, and {url(registry.name)}: {answer}",
+                expected="an HTTP answer from the registry itself",
+                remedy="give this node a way to it and run `soci-bootstrap install`, "
+                "or use --force where no pod pulls from it",
+            )
+
+
+def url(name: str) -> str:
+    """Where SOCI looks for a registry: https, but for this machine's own."""
+    host = "registry-1.docker.io" if name == "docker.io" else name
+    scheme = "http" if _is_local(host) else "https"
+    return f"{scheme}://{host}/v2/"
+
+
+def _ask_one(name: str, environ: Mapping[str, str], seconds: float, answers: dict[str, str]) -> None:
+    from soci_bootstrap.transport import TransientError
+    from soci_bootstrap.transport_http import HttpSource
+
+    try:
+        HttpSource(url(name), environ).ask(seconds)
+    except TransientError as error:
+        answers[name] = error.reason
+    except BootstrapError as error:
+        answers[name] = error.found or error.problem
+    except Exception as error:  # noqa: BLE001 - no answer, whatever kept it away
+        answers[name] = f"{type(error).__name__}: {error}"
+    else:
+        answers[name] = ""
+
+
+def _inline(registry: Mapping[str, Any], source: str) -> Iterator[Registry]:
+    """The old way: mirrors and TLS settings in containerd's configuration itself."""
+    for name, mirror in _table(registry, "mirrors").items():
+        endpoints = mirror.get("endpoint") if isinstance(mirror, dict) else None
+        if any(_is_another(name, str(endpoint)) for endpoint in endpoints or ()):
+            yield Registry(DEFAULT if name == "*" else name, "a mirror", source)
+    for name, settings in _table(registry, "configs").items():
+        tls = _table(settings, "tls") if isinstance(settings, dict) else {}
+        if any(tls.values()):
+            yield Registry(name, "TLS settings", source)
+
+
+def _directories(system: System, config_path: str) -> Iterator[Registry]:
+    for root in config_path.split(":"):
+        for directory in system.listdir(root) if root else ():
+            path = f"{root}/{directory}"
+            name = _registry_name(directory)
+            hosts = _hosts(system, f"{path}/hosts.toml")
+            reasons = _certificates(system, path) if hosts is None else _reasons(name, hosts)
+            if reasons:
+                yield Registry(name, " and ".join(dict.fromkeys(reasons)), path)
+
+
+def _registry_name(directory: str) -> str:
+    """The registry of a directory: ``host_5000_`` is a file system's way to write ``host:5000``."""
+    host, _, port = directory[:-1].rpartition("_")
+    return f"{host}:{port}" if directory.endswith("_") and host and port.isdigit() else directory
+
+
+def _hosts(system: System, path: str) -> dict[str, Any] | None:
+    """A hosts.toml; None where there is none, or none that containerd could read."""
+    data = system.read(path)
+    try:
+        return toml.loads(data, path) if data else None
+    except StateError:
+        return None
+
+
+def _reasons(name: str, document: Mapping[str, Any]) -> list[str]:
+    """What a hosts.toml makes containerd do that SOCI does not."""
+    tables = _table(document, "host")
+    reasons = ["a mirror" for host in tables if _is_another(name, host)]
+    server = document.get("server")
+    if isinstance(server, str) and server and _is_another(name, server):
+        reasons.append("another server")
+    for table in (document, *(table for table in tables.values() if isinstance(table, dict))):
+        for key, reason in (("ca", "a CA"), ("client", "a client certificate"), ("header", "a header")):
+            if table.get(key):
+                reasons.append(reason)
+        if table.get("skip_verify") is True:
+            reasons.append("skip_verify")
+    return reasons
+
+
+def _certificates(system: System, path: str) -> list[str]:
+    """Docker's layout: certificates in files of certain names."""
+    suffixes = {name.rpartition(".")[2] for name in system.listdir(path)}
+    kinds = (("crt", "a CA"), ("cert", "a client certificate"))
+    return [reason for suffix, reason in kinds if suffix in suffixes]
+
+
+def _is_another(name: str, location: str) -> bool:
+    """Whether a host of hosts.toml is anything but the registry itself, asked as SOCI asks it."""
+    if not location.startswith("http"):
+        location = f"https://{location}"
+    try:
+        parts = urlsplit(location)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return True
+    own = urlsplit(url(name))
+    same_host = host == own.hostname or {host, own.hostname or ""} <= _DOCKER_HUB
+    ports = {"http": 80, "https": 443}
+    same_port = (port or ports.get(parts.scheme)) == (own.port or ports[own.scheme])
+    return not (
+        same_host and same_port and parts.scheme == own.scheme and parts.path in {"", "/", "/v2", "/v2/"}
+    )
+
+
+def _is_local(host: str) -> bool:
+    name = host if host.endswith("]") or ":" not in host else host.rpartition(":")[0]
+    return name == "localhost" or name.startswith("127.") or name.strip("[]") == "::1"
+
+
+def _table(parent: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = parent.get(key)
+    return value if isinstance(value, dict) else {}
