@@ -130,7 +130,7 @@ def registries(node: Node) -> Finding:
     if not found:
         return ok("none", expected)
     listed = "; ".join(_registry(registry) for registry in found)
-    if any(registry.reachable is False for registry in found):
+    if any(registry.answer for registry in found):
         return fail(
             f"SOCI ignores it: {listed}",
             expected,
@@ -144,11 +144,8 @@ def registries(node: Node) -> Finding:
 
 
 def _registry(registry: Registry) -> str:
-    if isinstance(registry.reachable, Unseen):
-        answered = registry.reachable.why
-    else:
-        answered = "answers" if registry.reachable else "does not answer"
-    return f"{registry.name} ({registry.why}; {answered})"
+    answered = "not asked" if registry.answer is None else registry.answer or "answers"
+    return f"{registry.name} ({registry.why}; itself: {answered})"
 
 
 def _effective(node: Node) -> Effective:

@@ -36,6 +36,9 @@ def difference(held: Held, choices: tuple[Managed, ...]) -> str:
     """What is wrong with what stands there; empty where it is one of ``choices``."""
     if not choices or any(matches(held, managed) for managed in choices):
         return ""
+    if len(choices) == 1 and choices[0].merged and held.entry.kind == "file":
+        # Another's file, and what our part of it would be now isn't known: not ours to complain of.
+        return ""
     managed, entry = choices[0], held.entry
     if entry.kind == "absent":
         return "missing"
@@ -57,7 +60,8 @@ def matches(held: Held, managed: Managed) -> bool:
     if entry.kind != managed.kind:
         return False
     if managed.kind == "file":
-        return (held.sha256, entry.mode) == (managed.sha256, managed.mode)
+        # A daemon about to be put there has no digest yet.
+        return entry.mode == managed.mode and held.sha256 in {managed.sha256 or held.sha256, *managed.earlier}
     return managed.kind != "link" or entry.target == managed.target
 
 

@@ -122,8 +122,6 @@ class Effective:
         root: that plugin's exports.root.
         sandbox: reference of the pause image.
         unpacks: the transfer plugin's max_concurrent_unpacks.
-        certs: directories of hosts.toml files.
-        mirrors: registries with mirrors in the configuration itself (the old way).
     """
 
     snapshotter: str = "overlayfs"
@@ -133,8 +131,6 @@ class Effective:
     root: str = ""
     sandbox: str = ""
     unpacks: int = 1
-    certs: tuple[str, ...] = ()
-    mirrors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -185,17 +181,17 @@ class Disk:
 
 @dataclass(frozen=True)
 class Registry:
-    """A registry that certs.d says something about which SOCI does not read.
+    """A registry that containerd is told something about which SOCI does not heed.
 
     Attributes:
-        name: host, or ``_default``.
-        why: what it says, such as ``a mirror``.
-        reachable: whether the registry itself answered; Unseen for ``_default``.
+        name: host and port, or ``_default``.
+        why: what it is told, and where.
+        answer: empty where the registry itself answered, else why not; None where it was not asked.
     """
 
     name: str
     why: str
-    reachable: Seen[bool] = NOT_ASKED
+    answer: str | None = None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from soci_bootstrap import containers, contentstore, facts, kubelet, nodeconfig, probe, state, toml
 from soci_bootstrap import plan as plan_
 from soci_bootstrap import record as record_
-from soci_bootstrap.doctor import filesystems, held, outputs, programs, registries
+from soci_bootstrap.doctor import filesystems, held, outputs, programs
 from soci_bootstrap.doctor.finding import NEEDS_ROOT, Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import (
     NOT_ASKED,
@@ -22,6 +22,7 @@ from soci_bootstrap.doctor.node import (
     Kubelet,
     Node,
     Process,
+    Registry,
     Unit,
 )
 from soci_bootstrap.doctor.tasks import Answer, Known, Task
@@ -38,8 +39,6 @@ from soci_bootstrap.unwire import Wired
 from soci_bootstrap.unwire import from_json as wired_from_json
 
 T = TypeVar("T")
-_RANKED = ("igzip", "isal", "unpigz", "none")
-"""Decompressors as ``auto`` tries them: those before the one in use were found wanting."""
 _BELOW_ROOT = Unseen("below --root nothing is executed")
 _NOT_RUNNING = Unseen("SOCI does not run, and is not started for this")
 _NO_ANSWER = Unseen("SOCI does not answer")
@@ -59,15 +58,6 @@ class _Config:
     path: str = ""
     args: tuple[str, ...] = ()
 
-    @property
-    def kind(self) -> str:
-        """The decompressor in ``auto``'s words."""
-        from soci_bootstrap.decompressor import SCRIPT
-
-        if not self.path:
-            return "none"
-        return "isal" if self.path == SCRIPT else self.path.rsplit("/", 1)[1]
-
 
 def observe(system: System) -> Node:
     """The node as it is now. Changes nothing but one probe snapshot, which it removes."""
@@ -82,7 +72,7 @@ def observe(system: System) -> Node:
     digest = Task(lambda: system.sha256(system.followed(daemon.program)), _SLOW_SECONDS)
     version = _if_live(system, lambda: programs.version(system, daemon.program))
     works = _self_test(system, config)
-    planned = Task(lambda: _planned(system, known, config), _SLOW_SECONDS)
+    planned = Task(lambda: _planned(system, known), _SLOW_SECONDS)
 
     node = Node(
         live=system.live,
@@ -144,7 +134,6 @@ class _Live:
             answers=answers,
             images=self._images(node, effective, answers, containerd),
             process=_process(system, service, self._daemon),
-            registries=self._registries(node, effective),
         )
         return replace(node, errors=errors.result())
 
@@ -172,33 +161,20 @@ class _Live:
         asked = programs.ask_containerd(self._system, dial=answers is True and plugin)
         return asked.images(why_not, running)
 
-    def _registries(self, node: Node, effective: Seen[Effective]) -> Seen[Any]:
-        if isinstance(effective, Unseen):
-            return effective
-        system = self._system
-        environment = [
-            f"{directive.key}={directive.value}"
-            for directive in read_unit(system, SERVICE).directives
-            if directive.key in {"Environment", "EnvironmentFile"}
-        ]
-        return attempt(lambda: registries.observe(system, effective.certs, effective.mirrors, environment))
-
 
 # -- the plan and what it is made from --------------------------------------------------------
 
 
-def _planned(system: System, record: Record | None, config: _Config) -> tuple[Facts, Seen[Desired]]:
+def _planned(system: System, record: Record | None) -> tuple[Facts, Seen[Desired]]:
     """The facts, and what an install with the recorded settings would want by them."""
     observed = facts.observe(system, record, arch=_arch(system, record))
-    return observed, attempt(lambda: _desired(system, record, observed, config))
+    return observed, attempt(lambda: _desired(system, record, observed))
 
 
-def _desired(system: System, record: Record | None, observed: Facts, config: _Config) -> Desired:
+def _desired(system: System, record: Record | None, observed: Facts) -> Desired:
     settings = from_json(record.settings if record else {}, "install")
-    kind = config.kind
-    before = _RANKED[: _RANKED.index(kind)] if kind in _RANKED and settings.decompressor == "auto" else ()
-    agent = system.read(AGENT) or b""
-    return plan_.desire(settings, observed, agent, record, frozenset(before))
+    excluded = frozenset(record.excluded if record and settings.decompressor == "auto" else ())
+    return plan_.desire(settings, observed, system.read(AGENT) or b"", record, excluded)
 
 
 def _with_facts(
@@ -216,8 +192,9 @@ def _with_facts(
         config: Seen[nodeconfig.NodeConfig] = observed.node_config
         store: Seen[contentstore.ContentStore] = observed.store
         endpoint: Seen[Kubelet] = held.kubelet(system, observed.kubelet)
+        told: Seen[tuple[Registry, ...]] = programs.ask_registries(system, observed)
     else:
-        desired = planned
+        desired = told = planned
         default = Containerd()
         path, root, version = wired.containerd_config if wired else default.config, default.root, None
         present = system.which("containerd") is not None
@@ -232,6 +209,7 @@ def _with_facts(
         node_config=config,
         store=store,
         kubelet=endpoint,
+        registries=told,
         containerd=Containerd(
             present=present,
             version=version,

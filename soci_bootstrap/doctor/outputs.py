@@ -68,7 +68,6 @@ def effective(dump: bytes) -> Effective:
     cri = _table(plugins, "io.containerd.grpc.v1.cri")
     # Schema 3 splits CRI's plugin in two; a schema 2 dump has one with a table in it.
     chosen = images or _table(cri, "containerd")
-    registry = _table(images, "registry") or _table(cri, "registry")
     sandbox = _table(images, "pinned_images").get("sandbox") or cri.get("sandbox_image")
     plugin = _table(_table(document, "proxy_plugins"), "soci")
     unpacks = _table(plugins, "io.containerd.transfer.v1.local").get("max_concurrent_unpacks")
@@ -80,8 +79,6 @@ def effective(dump: bytes) -> Effective:
         root=str(_table(plugin, "exports").get("root") or ""),
         sandbox=str(sandbox or ""),
         unpacks=unpacks if isinstance(unpacks, int) else 1,
-        certs=tuple(path for path in str(registry.get("config_path") or "").split(":") if path),
-        mirrors=tuple(sorted(_table(registry, "mirrors"))),
     )
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from soci_bootstrap.ctr import NAMESPACE, Ctr
 from soci_bootstrap.doctor import outputs
 from soci_bootstrap.doctor.finding import Seen, Unseen
-from soci_bootstrap.doctor.node import Daemon, Effective, Images, Process, Unit
+from soci_bootstrap.doctor.node import Daemon, Effective, Images, Process, Registry, Unit
 from soci_bootstrap.doctor.tasks import Task
 from soci_bootstrap.errors import BootstrapError, CommandError
-from soci_bootstrap.facts import SERVICE, SOCKET
+from soci_bootstrap.facts import SERVICE, SOCKET, Facts
 from soci_bootstrap.system import System, checked
 from soci_bootstrap.units import BOOT
 
@@ -116,6 +116,17 @@ def ask_containerd(system: System, *, dial: bool) -> Asked:
         Task(lambda: _unpacked(system), 3 * _SECONDS) if dial else None,
         task(lambda: len(ctr.snapshots("soci"))) if dial else None,
         task(lambda: len(ctr.snapshots("overlayfs"))),
+    )
+
+
+def ask_registries(system: System, observed: Facts) -> tuple[Registry, ...]:
+    """The registries that certs.d says something about, each asked for itself as SOCI would."""
+    from soci_bootstrap import registries
+
+    answers = registries.ask(observed.registries, observed.containerd.variables) if system.live else {}
+    return tuple(
+        Registry(told.name, f"{told.why} in {told.source}", answers.get(told.name))
+        for told in observed.registries
     )
 
 

@@ -110,7 +110,7 @@ RULES: tuple[Rule, ...] = (
     Rule("containerd.exports", containerd.exports, (*_HERE, "containerd.plugin"), running=True),
     Rule("containerd.annotations", containerd.annotated, (*_HERE, *_DUMPED), running=True),
     Rule("containerd.unpacks", containerd.unpacks, _DUMPED),
-    Rule("containerd.registries", containerd.registries, _DUMPED),
+    Rule("containerd.registries", containerd.registries),
     Rule("kubelet.endpoint", kubelet.endpoint, running=True, soci=False),
     Rule("content.layers", images.layers, _PARSED),
     Rule("snapshot.probe", images.probe, (*_SERVING, "containerd.active", "containerd.plugin"), running=True),
