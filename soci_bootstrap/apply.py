@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from soci_bootstrap.errors import BootstrapError, StateError
 from soci_bootstrap.fetch import Fetched
-from soci_bootstrap.items import Daemon, File, Gone, Item, Link
-from soci_bootstrap.ownership import Standing, standing
+from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Restored
+from soci_bootstrap.ownership import Standing, restore, standing
 from soci_bootstrap.plan import Step
 from soci_bootstrap.record import STATE, Binary, Managed, Record, forget, remember, save
 from soci_bootstrap.system import Entry, System
@@ -49,6 +50,8 @@ class Applier:
             if isinstance(item, File) and item.merged and self._rewritten(item.path):
                 # nodeadm wrote it anew: what it wrote now is what rollback has to leave.
                 record = forget(record, item.path)
+            if isinstance(item, Restored):
+                continue
             record = remember(self.system, record, item.path)
             managed = _managed(item, record.managed.get(item.path))
             record = replace(record, managed={**record.managed, item.path: managed})
@@ -95,6 +98,8 @@ class Applier:
             self.system.link(item.path, item.target)
         elif isinstance(item, Gone):
             self.system.remove(item.path)
+        else:
+            restore(self.system, self.record, item.path)
 
     def adopt(self, item: Daemon, staged: str, fetched: Fetched) -> None:
         """Give the verified daemon its name, and record what it is."""
@@ -143,9 +148,10 @@ class Applier:
         return failures
 
     def settle(self) -> None:
-        """Let go of what ``undo`` would have needed."""
+        """Let go of what ``undo`` would have needed; what can't be removed now is swept later."""
         for earlier in self._earlier:
-            self._forget(earlier)
+            with suppress(BootstrapError):
+                self._forget(earlier)
         self._earlier, self._made = [], []
 
     def _missing(self, directory: str) -> list[str]:
@@ -157,6 +163,8 @@ class Applier:
 
     def _keep(self, path: str) -> None:
         self.directory_of(path)
+        if any(earlier.path == path for earlier in self._earlier):
+            return
         entry = self.system.entry(path)
         kept = ""
         if entry.kind == "file":

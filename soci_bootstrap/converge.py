@@ -6,22 +6,49 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from soci_bootstrap import __version__, contentstore, decompressor, facts, memo, nodeconfig, state, units
+from soci_bootstrap import (
+    __version__,
+    contentstore,
+    decompressor,
+    environment,
+    facts,
+    image,
+    live,
+    memo,
+    nodeconfig,
+    registries,
+    state,
+    units,
+)
 from soci_bootstrap import plan as plan_
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.console import Console
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, DecompressorError, StateError
 from soci_bootstrap.items import Daemon, File, Gone, Item, Phase
+from soci_bootstrap.nodeadm import nodeadms_own, nodeadms_part
+from soci_bootstrap.ownership import leftovers, let_go, sweep
 from soci_bootstrap.plan import Desired, Plan, Step
-from soci_bootstrap.record import STATE, Record, save
+from soci_bootstrap.record import (
+    RECORD,
+    ROLLING_BACK,
+    STATE,
+    Record,
+    as_recorded,
+    remove_record,
+    save,
+    settled,
+)
 from soci_bootstrap.settings import Settings, to_json
+from soci_bootstrap.switch import STAGED, Effect, Switch, effect
 from soci_bootstrap.system import System, checked
 from soci_bootstrap.tuning import Decompressor
-from soci_bootstrap.unwire import DROPIN, Wired, unwire
+from soci_bootstrap.unwire import DROPIN, Wired, snapshotter, unwire
 
+_GROUND = frozenset(item.path for item in units.ground(b""))
 _KUBELET_DIR = "/etc/kubernetes/kubelet/config.json.d"
 _SYSTEMCTL_SECONDS = 30.0
+_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 _SELF_TEST_AGAIN = 3
 """igzip, ours, unpigz: each may fail once, then there is none left to try."""
 
@@ -58,12 +85,19 @@ class Convergence:
         self._first = record is None or not record.wiring
         self._found = record
         self._boot = boot
+        self._image = settings.command == "bake"
+        self._node = system.live and not self._image
         self._started: list[str] = []
+        self._restarted: list[str] = []
+        self._switch: Switch | None = None
+        self._effect = Effect.WITH_START
+        self._wanted: frozenset[str] = frozenset()
         self._ground = Applier(system, record or Record())
         self._rest = self._ground
         self._facts: facts.Facts | None = None
         self._plan: Plan | None = None
         self._excluded = _excluded(record, settings)
+        self._answers: Mapping[str, str] = record.registries if record else {}
         self.steps: tuple[Step, ...] = ()
         self.arch = facts.architecture(settings.arch)
         self.sha256: str | None = None
@@ -82,7 +116,9 @@ class Convergence:
 
     def install(self) -> tuple[str, str | None]:
         """All of it; the outcome and, where it did not take effect yet, why."""
-        if self.system.live:
+        if self._found is not None and self._found.outcome in {"", ROLLING_BACK}:
+            sweep(self.system, (RECORD, *self._found.before))
+        if self._node:
             self.lay_ground()
         plan = self.make_plan()
         self.steps = (*self.steps, *plan.steps)
@@ -90,7 +126,10 @@ class Convergence:
             self.sha256 = self._archive_digest()
             return "unchanged", None
         self.carry_out(plan)
-        self.finish("installed")
+        if self._effect is Effect.NEXT_BOOT:
+            self.finish("staged")
+            return "staged", STAGED
+        self.finish("baked" if self._image else "installed")
         return ("installed" if self._first else "changed"), None
 
     def lay_ground(self) -> None:
@@ -103,7 +142,6 @@ class Convergence:
             for step in steps:
                 if step.changed:
                     self._ground.put(step)
-            self._ground.settle()
         self._rest = Applier(self.system, self._ground.record)
 
     def make_plan(self) -> Plan:
@@ -116,50 +154,98 @@ class Convergence:
                 vcpus=self.settings.vcpus,
                 memory_gib=self.settings.memory_gib,
             )
+            if self._image:
+                self._facts = image.facts_of(self.system, self._facts)
         desired = plan_.desire(self.settings, self._facts, self._agent, self._found, self._excluded)
-        if self.system.live:
-            desired = replace(desired, items=tuple(i for i in desired.items if i.phase is not Phase.GROUND))
-        observed = plan_.observe(self.system, desired.items)
-        self._plan = plan_.compare(desired, observed, self._facts, self._found)
+        if self._image:
+            desired = image.without_machine(desired)
+        self._wanted = frozenset(item.path for item in desired.items)
+        items = [item for item in desired.items if not self._node or item.phase is not Phase.GROUND]
+        if self._found is not None:
+            items += leftovers(self.system, self._found, self._wanted)
+        self._plan = self._compared(replace(desired, items=tuple(items)))
+        self._effect = self._decide_effect(self._plan)
+        if self._effect is Effect.NEXT_BOOT and desired.wiring.mode == "direct":
+            # What we merge now, containerd would read at its next restart, whoever asks for that.
+            staged = tuple(item for item in items if item.phase is not Phase.WIRING)
+            self._plan = self._compared(replace(desired, items=staged))
         return self._plan
+
+    def _compared(self, desired: Desired) -> Plan:
+        observed = plan_.observe(self.system, desired.items)
+        return plan_.compare(desired, observed, self._facts_now, self._found)
+
+    def _decide_effect(self, plan: Plan) -> Effect:
+        if not self._node or self._boot:
+            return Effect.WITH_START
+        pending = any(step.item is not None and step.item.phase is Phase.WIRING for step in plan.pending)
+        found = self._facts_now
+        decided = effect(self.system, found, _wired(plan.desired, found), self._found, pending=pending)
+        return Effect.NOW if decided is Effect.NEXT_BOOT and self.settings.force else decided
 
     def carry_out(self, plan: Plan) -> None:
         """Apply a plan: software, configuration, the proof that it runs here, wiring."""
         for warning in plan.desired.wiring.warnings:
             self.console.warn(warning)
+        self._remember_units()
+        self._rest.claim(plan.desired.wiring.root)
         self._rest.prepare(step.item for step in plan.pending if step.item)
         self._apply_phase(plan, Phase.GROUND)
         self._apply_phase(plan, Phase.SOFTWARE)
         plan = self._tested(plan)
         self._apply_phase(plan, Phase.CONFIGURATION)
-        if self.system.live:
+        if self._node:
+            self._ask_registries()
             if plan.changes("daemon-reload"):
                 self._systemctl("daemon-reload")
             if plan.changes("preflight") and (not self._boot or self._retrying()):
                 self._preflight(plan.desired)
             self._start_units(plan)
+            if plan.desired.wiring.mode == "nodeadm":
+                self._rest.watch(nodeadms_own(self.system, _wired(plan.desired, self._facts_now)))
+        if self._effect is Effect.NOW:
+            self._switch_now(plan)
+        else:
+            self._apply_phase(plan, Phase.WIRING)
+
+    def _switch_now(self, plan: Plan) -> None:
+        """Wire a node whose containerd runs; the hooks, which look at the record, check it on the way."""
+        wired = _wired(plan.desired, self._facts_now)
+        self._rest.record = replace(self._rest.record, wiring=wired.to_json())
+        save(self.system, self._rest.record)
+        state.recovered(self.system)
+        self._switch = Switch(self.system, self.console, self.deadline)
+        self._switch.begin(live.running(self.system))
         self._apply_phase(plan, Phase.WIRING)
+        if wired.mode == "nodeadm":
+            for item in nodeadms_part(self.system, wired):
+                self._rest.put(Step(item.name, item.path, changed=True, item=item))
+        self._switch.restart(wired)
+        self._switch.end()
 
     def finish(self, outcome: str) -> None:
         """Record what was done; after this nothing is taken back."""
-        plan, found = self._plan, self._facts
-        if plan is None or found is None:
-            raise StateError("a run is recorded before it was planned", remedy="report this")
+        desired, found = self._desired_now, self._facts_now
         record = replace(
-            self._rest.record,
+            let_go(self.system, self._rest.record, self._wanted | _GROUND),
             outcome=outcome,
             reason="",
             agent=__version__,
             boot_id=found.boot_id,
             settings=to_json(self.settings),
-            wiring=_wired(plan.desired, found).to_json(),
-            excluded=tuple(sorted(self._excluded)),
+            wiring={} if self._image else _wired(desired, found).to_json(),
+            excluded=() if self._image else tuple(sorted(self._excluded)),
+            registries={} if self._image else self._answers,
             node_config=facts.node_config_json(found.node_config) if found.boot_id else {},
         )
-        save(self.system, record)
+        self._rest.record = settled(record)
+        save(self.system, self._rest.record)
         self._rest.settle()
+        self._ground.settle()
         self.sha256 = self._archive_digest()
-        if self.system.live:
+        if self._image:
+            self.system.remove(memo.PATH)
+        if self._node:
             memo.mark_planned()
             state.recovered(self.system)
 
@@ -208,17 +294,39 @@ class Convergence:
         for unit in self._started:
             failures += self._systemctl_quietly("stop", unit)
         failures += self._rest.undo()
-        if self.system.live and self._plan is not None and self._plan.changes("daemon-reload"):
+        if self._node and self._plan is not None and self._plan.changes("daemon-reload"):
             failures += self._systemctl_quietly("daemon-reload")
-        if everything and not self.system.live and self._found is None:
-            self._remove_record()
+        for unit in self._restarted:
+            failures += self._systemctl_quietly("restart", unit)
+        if self._switch is not None:
+            wired = _wired(self._desired_now, self._facts_now)
+            failures += self._switch.back(snapshotter(self.system, wired))
+        if not everything:
+            self._ground.settle()
+            return failures
+        failures += self._ground.undo()
+        try:
+            self._put_record_back(complete=not failures)
+        except BootstrapError as error:
+            failures.append(str(error))
         return failures
 
-    def fall_back(self, reason: str) -> list[str]:
-        """On a node: record that it failed open; where others wire SOCI for it, override them."""
+    def fall_back(self, reason: str, *, undone: bool) -> list[str]:
+        """On a node: record that it failed open; where others wire SOCI for it, override them.
+
+        Args:
+            reason: why.
+            undone: everything is as before this run; else its record is needed to get there.
+        """
         failures: list[str] = []
         found, plan = self._facts, self._plan
-        record = replace(self._found or self._ground.record, outcome="degraded", reason=reason)
+        before = self._found or self._ground.record
+        record = replace(
+            before if undone else self._rest.record,
+            outcome="degraded",
+            reason=reason,
+            registries=self._answers,
+        )
         try:
             if found and plan and (found.node_config.static or found.node_config.gate):
                 record = self._override(plan.desired, found, record)
@@ -245,14 +353,14 @@ class Convergence:
             self._systemctl_quietly("daemon-reload")
         return applier.record
 
-    def _remove_record(self) -> None:
-        from soci_bootstrap.record import BACKUPS, RECORD, STATE
-
-        for name in self.system.listdir(BACKUPS):
-            self.system.remove(f"{BACKUPS}/{name}")
-        self.system.remove(RECORD)
-        for directory in (BACKUPS, STATE):
-            self.system.rmdir(directory)
+    def _put_record_back(self, *, complete: bool) -> None:
+        """The record as this run found it; what could not be undone stays in it, for rollback."""
+        if not complete:
+            save(self.system, self._rest.record)
+        elif self._found is not None:
+            save(self.system, self._found)
+        else:
+            remove_record(self.system, self._rest.record)
 
     # -- steps --------------------------------------------------------------------------------
 
@@ -292,14 +400,15 @@ class Convergence:
             mirror=settings.mirror,
             tarball=settings.tarball,
         )
-        fetched = fetch_binary(request, self.system.path(staged), self.deadline, self.console, os.environ)
+        environ = environment.under(self._variables(), os.environ)
+        fetched = fetch_binary(request, self.system.path(staged), self.deadline, self.console, environ)
         if fetched.warning:
             self.console.warn(fetched.warning)
         self._rest.adopt(item, staged, fetched)
 
     def _tested(self, plan: Plan) -> Plan:
         """Self-test the decompressor; with `auto`, the next best one takes a failed one's place."""
-        if not self.system.live or not (plan.changes("self-test") or self._boot):
+        if not self.system.live or not (plan.changes("self-test") or self._boot or self._image):
             return plan
         for _ in range(_SELF_TEST_AGAIN):
             chosen = plan.desired.decompressor
@@ -326,6 +435,8 @@ class Convergence:
         """
         unpigz = self._facts.programs.get("unpigz") if self._facts else None
         first = self._found is None or self._found.outcome in {"", "baked"}
+        if self._image:
+            return
         if chosen.kind != "isal" or self.arch != "arm64" or unpigz is None or (self._boot and not first):
             return
         ours = (str(chosen.path), chosen.args)
@@ -337,9 +448,26 @@ class Convergence:
                 remedy="unpigz is used; name --decompressor isal to insist",
             )
 
+    def _ask_registries(self) -> None:
+        """See that SOCI can reach the registries that containerd reaches in a way of its own.
+
+        Raises:
+            WiringError: it can't; at a boot, which makes no requests, what was found out before counts.
+        """
+        found = self._facts.registries if self._facts else ()
+        if not found or self.settings.command == "bake":
+            return
+        if not self._boot:
+            seconds = self.deadline.limit(registries.SECONDS)
+            self._answers = registries.ask(found, self._variables(), seconds)
+        if not self.settings.force:
+            wired = self._found is not None and bool(self._found.wiring)
+            registries.refuse_unreachable(found, self._answers, wired=wired)
+
     def _start_units(self, plan: Plan) -> None:
         """The socket listens; the daemon itself is started by containerd's start, not from here."""
         if plan.changes("service-restarted"):
+            self._restarted.append(facts.SERVICE)
             self._systemctl("restart", facts.SERVICE)
         if plan.changes("socket-started"):
             self._started.append(facts.SOCKET)
@@ -360,13 +488,18 @@ class Convergence:
     def _preflight(self, desired: Desired) -> None:
         from soci_bootstrap import preflight
 
-        preflight.run(desired.daemon, desired.config, self.deadline, _environment())
+        preflight.run(desired.daemon, desired.config, self.deadline, {**self._variables(), **_ENVIRONMENT})
 
     # -- what is known ------------------------------------------------------------------------
 
+    def _variables(self) -> Mapping[str, str]:
+        """The environment that containerd has, and SOCI with it."""
+        return self._facts.containerd.variables if self._facts else {}
+
     def _retrying(self) -> bool:
+        unproven = {"", "degraded", "baked"}
         return (
-            self._found is None or self._found.outcome == "degraded" or bool(state.load(self.system).degraded)
+            self._found is None or self._found.outcome in unproven or bool(state.load(self.system).degraded)
         )
 
     def _inflater(self) -> list[str]:
@@ -374,7 +507,33 @@ class Convergence:
         return [chosen.path, *chosen.args] if chosen and chosen.path else []
 
     def _settled(self) -> bool:
-        return self._found is not None and self._found.outcome == "installed"
+        outcome = "baked" if self._image else "installed"
+        return (
+            self._found is not None
+            and self._found.outcome == outcome
+            and self._effect is not Effect.NOW
+            and (not self._image or self._found.settings == as_recorded(to_json(self.settings)))
+        )
+
+    @property
+    def _facts_now(self) -> facts.Facts:
+        if self._facts is None:
+            raise StateError("a run is decided before the node was observed", remedy="report this")
+        return self._facts
+
+    @property
+    def _desired_now(self) -> Desired:
+        if self._plan is None:
+            raise StateError("a run is recorded before it was planned", remedy="report this")
+        return self._plan.desired
+
+    def _remember_units(self) -> None:
+        """Before the first change: what ran, for rollback to leave it running."""
+        if self._node and not self._rest.record.units_active:
+            active = {
+                name: unit.active in {"active", "activating"} for name, unit in self._facts_now.units.items()
+            }
+            self._rest.record = replace(self._rest.record, units_active=active)
 
     def _archive_digest(self) -> str | None:
         binary = self._rest.record.binary
@@ -382,10 +541,6 @@ class Convergence:
         if binary and desired and desired.daemon == binary.path:
             return binary.archive_sha256
         return None
-
-
-def _environment() -> Mapping[str, str]:
-    return {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 
 
 def _excluded(record: Record | None, settings: Settings) -> frozenset[str]:

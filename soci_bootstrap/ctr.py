@@ -86,12 +86,12 @@ class Ctr:
         Raises:
             CommandError: one is in use.
         """
-        parents = self._parents(snapshotter)
-        while parents:
-            # What has no child goes first; a parent that is listed nowhere does not matter.
+        while parents := self._parents(snapshotter):
+            # What has no child goes first. containerd's garbage collection may be quicker.
             leaves = [key for key in parents if key not in parents.values()]
-            self._checked("snapshots", "--snapshotter", snapshotter, "rm", *leaves)
-            parents = {key: parent for key, parent in parents.items() if key not in leaves}
+            removed = self._run("snapshots", "--snapshotter", snapshotter, "rm", *leaves)
+            if removed.status and self._parents(snapshotter) == parents:
+                checked(["ctr", "snapshots", "rm"], removed)
 
     def namespaces(self) -> list[str]:
         """Containerd's namespaces."""

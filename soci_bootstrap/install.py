@@ -89,7 +89,7 @@ def run(settings: Settings, console: Console) -> InstallResult:
         except BootstrapError as error:
             outcome, reason = _failed(run_, settings, error), str(error)
         except BaseException:
-            run_.undo(everything=not settings.live)
+            run_.undo(everything=not settings.live or settings.command == "bake")
             raise
         result = InstallResult(
             outcome,
@@ -116,9 +116,10 @@ def _failed(run_: Convergence, settings: Settings, error: BootstrapError) -> str
     """Take everything back; a node keeps the agent and its boot-time unit, for the next boot's try."""
     strict = settings.strict or not settings.live or settings.command == "bake"
     outcome = "failed" if strict else "degraded"
-    left = run_.undo(everything=not settings.live)
-    if settings.live:
-        left += run_.fall_back(str(error))
+    image = not settings.live or settings.command == "bake"
+    left = run_.undo(everything=image)
+    if not image:
+        left += run_.fall_back(str(error), undone=not left)
         journal.error(f"{outcome.upper()} {error}")
     for failure in left:
         run_.console.warn(f"could not be put back: {failure}")

@@ -72,4 +72,13 @@ class Daemon:
     phase: Phase = Phase.SOFTWARE
 
 
-Item = Union[File, Link, Gone, Daemon]
+@dataclass(frozen=True)
+class Restored:
+    """Something of ours that is not wanted any more: what stood there before comes back."""
+
+    name: str
+    path: str
+    phase: Phase
+
+
+Item = Union[File, Link, Gone, Daemon, Restored]

@@ -125,7 +125,7 @@ def control(system: System, deadline: Deadline, *words: str) -> None:
 
 
 def remove_pods(system: System, found: Sequence[Running]) -> None:
-    """Stop and remove pods, kubelet being down; nothing of them stays behind.
+    """Stop and remove containers and all of kubelet's that ended, kubelet being down.
 
     Sandboxes go last, with their network namespaces: the virtual interfaces vanish with these, by
     which the network plugin sees that their addresses are free again.
@@ -133,19 +133,21 @@ def remove_pods(system: System, found: Sequence[Running]) -> None:
     Raises:
         CommandError: one would not go.
     """
-    ctr = Ctr(system, seconds=10.0)
+    spaces = {one.space: Ctr(system, seconds=10.0, namespace=one.space) for one in found}
     for container in found:
-        _quietly(ctr.kill, container.id, "SIGTERM")
+        _quietly(spaces[container.space].kill, container.id, "SIGTERM")
     end = time.monotonic() + _TERM_SECONDS
     alive = {container.id for container in found}
     while alive and time.monotonic() < end:
-        alive &= set(ctr.tasks())
+        alive &= {task for ctr in spaces.values() for task in ctr.tasks()}
         time.sleep(0.1 if alive else 0)
     for container in sorted(found, key=lambda one: not one.name):
+        ctr = spaces[container.space]
         _quietly(ctr.kill, container.id, "SIGKILL")
         _quietly(ctr.remove_task, container.id)
         ctr.remove_container(container.id)
         _unmount(system, container)
+    ctr = Ctr(system, seconds=10.0)
     # Pods that ended before: their containers would keep snapshots in use.
     for container_id in ctr.containers(of_pods=True):
         _quietly(ctr.remove_task, container_id)

@@ -27,7 +27,11 @@ def held(system: System, deadline: Deadline) -> Iterator[None]:
     path = PATH if system.live else system.root
     fd = _open(path, system.live)
     try:
-        while not _taken(fd):
+        while not _taken(fd, path):
+            if _is_stale(fd, path):
+                os.close(fd)
+                fd = _open(path, system.live)
+                continue
             if deadline.remaining() <= 0:
                 raise LockHeldError(
                     "another soci-bootstrap is at work on this node",
@@ -60,12 +64,29 @@ def _open(path: str, live: bool) -> int:
         ) from error
 
 
-def _taken(fd: int) -> bool:
+def discard() -> None:
+    """Remove the node's lock, which this run holds: rollback leaves nothing behind.
+
+    Whoever waits for it sees that the file has gone, and opens the next one.
+    """
+    os.unlink(PATH)
+
+
+def _taken(fd: int, path: str) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    return True
+    return not _is_stale(fd, path)
+
+
+def _is_stale(fd: int, path: str) -> bool:
+    """Whether the file has been removed since it was opened: its lock keeps nobody out any more."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return True
+    return not os.path.samestat(found, os.fstat(fd))
 
 
 def _holder(fd: int, live: bool) -> str:

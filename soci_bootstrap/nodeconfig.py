@@ -62,13 +62,17 @@ def dropin_paths(system: System) -> tuple[str, ...]:
     )
 
 
-def read(system: System) -> NodeConfig:
+def read(system: System, *, cached: bool = True) -> NodeConfig:
     """The user's NodeConfig, from the cache and the other drop-ins.
+
+    Args:
+        system: the node.
+        cached: whether userData counts; it is no part of an image.
 
     Raises:
         StateError: the cache is not the JSON object that nodeadm writes.
     """
-    cache = _read_cache(system)
+    cache = _read_cache(system) if cached else {}
     spec = _table(cache, "spec")
     text = _table(spec, "containerd").get("config") or ""
     text = text if isinstance(text, str) else ""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
+from dataclasses import replace
 from enum import Enum
 
+from soci_bootstrap.items import Phase, Restored
 from soci_bootstrap.record import Managed, Record
 from soci_bootstrap.system import Entry, System
 from soci_bootstrap.units import DEFAULT_ADDRESS
+
+_STAGED_ENDINGS = (".soci-bootstrap.tmp", ".soci-bootstrap.kept.tmp", ".hook.tmp", ".hook.kept.tmp")
 
 
 class Standing(Enum):
@@ -20,6 +25,9 @@ class Standing(Enum):
     """A file that we merged into, written anew by its owner and free of us."""
     FOREIGN = "foreign"
     """Changed by someone else since."""
+
+
+_DONE_WITH = {Standing.BEFORE, Standing.REWRITTEN}
 
 
 def standing(system: System, record: Record, path: str) -> Standing:
@@ -62,6 +70,39 @@ def restore(system: System, record: Record, path: str) -> None:
         system.link(path, entry.target, entry.uid, entry.gid)
     else:
         system.copy(before.backup, path, entry.mode, entry.uid, entry.gid, entry.label)
+
+
+def leftovers(system: System, record: Record, wanted: Container[str]) -> tuple[Restored, ...]:
+    """What an earlier run put there and this one does not want, as far as it is still ours."""
+    return tuple(
+        Restored("left-over", path, Phase.WIRING)
+        for path in record.managed
+        if path not in wanted and path in record.before and standing(system, record, path) is Standing.OURS
+    )
+
+
+def let_go(system: System, record: Record, wanted: Container[str]) -> Record:
+    """The record without what is not wanted any more and stands as it did before us."""
+    done = {
+        path
+        for path in record.managed
+        if path not in wanted and (path not in record.before or standing(system, record, path) in _DONE_WITH)
+    }
+    return replace(
+        record,
+        managed={path: managed for path, managed in record.managed.items() if path not in done},
+        before={path: before for path, before in record.before.items() if path not in done},
+        binary=None if record.binary and record.binary.path in done else record.binary,
+    )
+
+
+def sweep(system: System, paths: Iterable[str]) -> None:
+    """Remove what killed runs and hooks left half-written beside these paths."""
+    for path in paths:
+        directory, name = path.rsplit("/", 1)
+        for found in system.listdir(directory):
+            if found.startswith(f".{name}.") and found.endswith(_STAGED_ENDINGS):
+                system.remove(f"{directory}/{found}")
 
 
 def _is_ours(system: System, record: Record, path: str, entry: Entry, managed: Managed) -> bool:

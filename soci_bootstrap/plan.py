@@ -10,7 +10,7 @@ from soci_bootstrap import decompressor as carried_
 from soci_bootstrap import releases, snapshotter, tuning, units, wiring
 from soci_bootstrap.errors import DecompressorError, WiringError
 from soci_bootstrap.facts import SERVICE, SOCKET, Facts
-from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Phase
+from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Phase, Restored
 from soci_bootstrap.record import Record
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.system import Entry, System
@@ -163,6 +163,8 @@ def _observe_one(system: System, item: Item) -> Observed:
 
 def _differs(item: Item, found: Observed, record: Record | None) -> bool:
     entry = found.entry
+    if isinstance(item, Restored):
+        return True
     if isinstance(item, Gone):
         return entry.kind != "absent"
     if isinstance(item, Link):

@@ -98,6 +98,7 @@ class Record:
         units_active: which of the units were active before us, by name.
         wiring: what the hooks need to know, see ``wiring.Wiring.to_json``.
         excluded: decompressors that failed their self-test or lost the comparison on this node.
+        registries: those that had to be asked directly: empty where they answered, else why not.
         node_config: the user's NodeConfig as it was before nodeadm merged ours into the cache.
     """
 
@@ -112,6 +113,7 @@ class Record:
     directories: tuple[str, ...] = ()
     units_active: Mapping[str, bool] = field(default_factory=dict)
     wiring: Mapping[str, Any] = field(default_factory=dict)
+    registries: Mapping[str, str] = field(default_factory=dict)
     excluded: tuple[str, ...] = ()
     node_config: Mapping[str, Any] = field(default_factory=dict)
 
@@ -174,6 +176,34 @@ def remember(system: System, record: Record, path: str) -> Record:
 def forget(record: Record, path: str) -> Record:
     """The record without ``path``'s earlier state; its backup stays until another takes its name."""
     return replace(record, before={known: kept for known, kept in record.before.items() if known != path})
+
+
+def settled(record: Record) -> Record:
+    """The record of a run that came to its end: no path can have an earlier run's bytes any more."""
+    return replace(
+        record, managed={path: replace(managed, earlier=()) for path, managed in record.managed.items()}
+    )
+
+
+def as_recorded(settings: Mapping[str, object]) -> object:
+    """Settings the way they look once they were in a record."""
+    return json.loads(json.dumps(settings))
+
+
+def remove_record(system: System, record: Record) -> None:
+    """Remove the backups, then everything beside the record, the record last, and its directories.
+
+    Raises:
+        StateError: something can't be removed; the record is still there then.
+    """
+    for directory in (BACKUPS, STATE):
+        for name in system.listdir(directory):
+            if f"{directory}/{name}" not in {BACKUPS, RECORD}:
+                system.remove(f"{directory}/{name}")
+    system.rmdir(BACKUPS)
+    system.remove(RECORD)
+    for directory in (STATE, *reversed(record.directories)):
+        system.rmdir(directory)
 
 
 def _from_json(document: dict[str, Any]) -> Record:

@@ -67,7 +67,9 @@ class Switch:
             was killed, stopped it.
     """
 
-    def __init__(self, system: System, console: Console, deadline: Deadline, *, kubelet: bool = False) -> None:
+    def __init__(
+        self, system: System, console: Console, deadline: Deadline, *, kubelet: bool = False
+    ) -> None:
         self._system = system
         self._console = console
         self._deadline = deadline

@@ -332,6 +332,22 @@ class System:
             return False
         return True
 
+    def rmtree(self, path: str) -> None:
+        """Remove a directory and everything in it, following no link; nothing to do where there is none.
+
+        Raises:
+            StateError: something in it would not go, such as a mount.
+        """
+        import shutil
+
+        self.before_change(f"rmtree {path}")
+        try:
+            shutil.rmtree(self.path(path))
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
     def _own(self, fd: int, mode: int, uid: int, gid: int) -> None:
         os.fchmod(fd, mode)
         if os.geteuid() == 0:

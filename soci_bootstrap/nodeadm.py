@@ -1,0 +1,130 @@
+"""The files that nodeadm writes: our part in them, put there as nodeadm would, and taken out again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from soci_bootstrap import containerd, kubelet, toml, unwire
+from soci_bootstrap.errors import StateError
+from soci_bootstrap.items import File, Phase
+from soci_bootstrap.nodeconfig import CACHE, GATE
+from soci_bootstrap.system import System
+from soci_bootstrap.unwire import CONTAINERD_ENDPOINT, Wired
+
+_KUBELET_DROPIN = "40-nodeadm.conf"
+
+
+def nodeadms_own(system: System, wired: Wired) -> tuple[str, ...]:
+    """Containerd's configuration and kubelet's, as far as they are there."""
+    paths = (wired.containerd_config, wired.kubelet_config, f"{wired.kubelet_dir}/{_KUBELET_DROPIN}")
+    return tuple(path for path in paths if path.startswith("/") and system.entry(path).kind == "file")
+
+
+def nodeadms_part(system: System, wired: Wired) -> tuple[File, ...]:
+    """Those files as they are after nodeadm has read our drop-in.
+
+    Raises:
+        WiringError: one can't be merged into.
+    """
+    files: list[File] = []
+    for path in nodeadms_own(system, wired):
+        found, mode = system.read(path) or b"", system.entry(path).mode
+        if path == wired.containerd_config:
+            data = containerd.wired(found, wired.dialect, wired.address, wired.root, path)
+            files.append(File("containerd-config", path, data, Phase.WIRING, mode, unwire.unwired(data)))
+    path = _kubelets(system, wired)
+    if path:
+        data = kubelet.wired(system.read(path) or b"{}", f"unix://{wired.address}", path)
+        unwired = kubelet.wired(data, CONTAINERD_ENDPOINT, path)
+        files.append(File("kubelet-config", path, data, Phase.WIRING, system.entry(path).mode, unwired))
+    return tuple(files)
+
+
+def without_ours(path: str, found: bytes, before: bytes, wired: Wired) -> bytes:
+    """One of nodeadm's files as nodeadm would write it without our drop-in.
+
+    Args:
+        path: which one, its NodeConfig cache included.
+        found: its bytes.
+        before: as it was before us; the very bytes to return where they mean what is left.
+        wired: what was merged.
+
+    Raises:
+        StateError: it can't be parsed.
+    """
+    if path == wired.containerd_config:
+        document, earlier = toml.loads(found, path), toml.loads(before, path)
+        _unmerge_containerd(document, earlier, wired)
+        return before if document == earlier else toml.dumps(document)
+    document, earlier = _json(found, path), _json(before, path)
+    if path == CACHE:
+        _unmerge_cache(document, earlier, wired)
+    else:
+        _unmerge(document, earlier, {kubelet.ENDPOINT: f"unix://{wired.address}"})
+        _unmerge(document, earlier, {kubelet.ENDPOINT: CONTAINERD_ENDPOINT})
+    return before if document == earlier else (json.dumps(document, indent=4) + "\n").encode()
+
+
+def _unmerge_containerd(document: dict[str, Any], earlier: dict[str, Any], wired: Wired) -> None:
+    # Whichever dialect ours was in: nodeadm has containerd migrate the older one.
+    for dialect in ("v2", "v3"):
+        ours = containerd.keys(dialect, wired.address, wired.root)
+        _unmerge(document, earlier, ours)
+
+
+def _unmerge_cache(document: dict[str, Any], earlier: dict[str, Any], wired: Wired) -> None:
+    spec, before = _below(document, "spec"), _below(earlier, "spec")
+    own, owns = _below(spec, "containerd"), _below(before, "containerd")
+    tables = toml.loads(str(own.get("config") or "").encode(), CACHE)
+    tables_before = toml.loads(str(owns.get("config") or "").encode(), CACHE)
+    _unmerge_containerd(tables, tables_before, wired)
+    text = owns.get("config") if tables == tables_before else toml.dumps(tables).decode()
+    _unmerge(spec, before, {"containerd": {"config": own.get("config")}})
+    if text:
+        spec.setdefault("containerd", {})["config"] = text
+    ours = {kubelet.ENDPOINT: f"unix://{wired.address}"}
+    _unmerge(spec, before, {"kubelet": {"config": ours}, "featureGates": {GATE: False}})
+
+
+def _unmerge(document: dict[str, Any], earlier: dict[str, Any], ours: dict[str, Any]) -> None:
+    """Take ``ours`` out of a document where it still says so; what was there before comes back."""
+    for key, value in ours.items():
+        found, before = document.get(key), earlier.get(key)
+        if isinstance(value, dict):
+            if isinstance(found, dict):
+                _unmerge(found, before if isinstance(before, dict) else {}, value)
+                if not found and before is None:
+                    del document[key]
+        elif found == value or (key == unwire.KEY and found == "overlayfs"):
+            if key in earlier:
+                document[key] = before
+            else:
+                document.pop(key, None)
+
+
+def _below(parent: dict[str, Any], key: str) -> dict[str, Any]:
+    found = parent.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def _json(data: bytes, path: str) -> dict[str, Any]:
+    try:
+        document = json.loads(data or b"{}")
+    except (ValueError, RecursionError) as error:
+        document = str(error)
+    if not isinstance(document, dict):
+        raise StateError(
+            f"{path} is not what nodeadm writes",
+            found=str(document)[:100],
+            expected="a JSON object",
+            remedy="repair it, or reboot: nodeadm writes it anew",
+        )
+    return document
+
+
+def _kubelets(system: System, wired: Wired) -> str:
+    """The file whose image endpoint wins: nodeadm's drop-in where kubelet reads it."""
+    dropin = f"{wired.kubelet_dir}/{_KUBELET_DROPIN}"
+    own = nodeadms_own(system, wired)
+    return next((path for path in (dropin, wired.kubelet_config) if path in own), "")

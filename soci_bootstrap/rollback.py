@@ -1,0 +1,306 @@
+"""`rollback`: the node as it was before the first install, whatever was done since."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from soci_bootstrap import lock, state
+from soci_bootstrap.console import Console
+from soci_bootstrap.deadline import Deadline
+from soci_bootstrap.errors import BootstrapError, RefusedError
+from soci_bootstrap.items import Phase
+from soci_bootstrap.nodeadm import without_ours
+from soci_bootstrap.ownership import Standing, mentions_us, restore, standing, sweep
+from soci_bootstrap.record import (
+    RECORD,
+    ROLLING_BACK,
+    STATE,
+    Before,
+    Record,
+    load,
+    remove_record,
+    save,
+)
+from soci_bootstrap.settings import Settings
+from soci_bootstrap.system import System
+from soci_bootstrap.units import DEFAULT_ADDRESS
+from soci_bootstrap.unwinding import Runtime, holds_snapshots, remove_runtime_files
+from soci_bootstrap.unwire import Wired
+from soci_bootstrap.unwire import from_json as wired_from_json
+
+_NOTHING = "nothing of soci-bootstrap is installed here"
+
+
+@dataclass(frozen=True)
+class Done:
+    """One thing that rollback did, or found done."""
+
+    name: str
+    path: str | None
+    changed: bool
+
+
+@dataclass(frozen=True)
+class RollbackResult:
+    """What `rollback` did.
+
+    Attributes:
+        outcome: ``rolled-back``, ``unchanged`` or ``failed``.
+        reason: why it failed, or why there was nothing to do.
+        steps: in order.
+        notes: what was left alone on purpose, a sentence each.
+        seconds: how long it took.
+    """
+
+    outcome: str
+    reason: str | None
+    steps: tuple[Done, ...]
+    notes: tuple[str, ...]
+    seconds: float
+
+    @property
+    def exit_status(self) -> int:
+        """0, or 1 for failed."""
+        return int(self.outcome == "failed")
+
+    @property
+    def document(self) -> Mapping[str, object]:
+        """For ``--json``."""
+        steps = [
+            {"name": step.name, **({"path": step.path} if step.path else {}), "changed": step.changed}
+            for step in self.steps
+        ]
+        return {
+            "outcome": self.outcome,
+            "reason": self.reason,
+            "steps": steps,
+            "notes": list(self.notes),
+            "seconds": round(self.seconds, 3),
+        }
+
+    @property
+    def text(self) -> str:
+        """A line for people, and what was left alone."""
+        done = sum(step.changed for step in self.steps)
+        line = f"{self.outcome}: {done} of {len(self.steps)} steps changed something, {self.seconds:.1f} s"
+        reason = [self.reason] if self.reason and not self.exit_status else []
+        return "\n".join([line, *reason, *self.notes])
+
+
+def run(settings: Settings, console: Console) -> RollbackResult:
+    """Roll this node back, or the image below ``--root``.
+
+    Raises:
+        RefusedError: workloads run on SOCI, or someone changed files of ours since; nothing was changed.
+        BootstrapError: before anything was changed.
+    """
+    started = time.monotonic()
+    deadline = Deadline(settings.deadline)
+    system = System(settings.root)
+    with lock.held(system, deadline):
+        record = load(system)
+        if record is None:
+            cleared = _clear_unrecorded(system)
+            outcome, reason = ("rolled-back", None) if cleared else ("unchanged", _NOTHING)
+            return RollbackResult(outcome, reason, (), (), time.monotonic() - started)
+        rollback = Rollback(system, console, deadline, record, force=settings.force)
+        rollback.refuse()
+        reason = None
+        try:
+            rollback.carry_out()
+        except BootstrapError as error:
+            reason = f"{error}; then run rollback again: it goes on from here"
+        if reason is None and system.live:
+            lock.discard()
+    outcome = "failed" if reason else "rolled-back"
+    seconds = time.monotonic() - started
+    return RollbackResult(outcome, reason, tuple(rollback.steps), tuple(rollback.notes), seconds)
+
+
+class Rollback:
+    """One rollback: refuse, or go through everything in the order in which no step leaves a broken node.
+
+    First the files that point containerd and kubelet at SOCI: from there on a reboot comes up on
+    overlayfs. Then units, software, the agent; the record last, so that a killed rollback goes on.
+
+    Args:
+        system: the node or the image.
+        console: for progress.
+        deadline: bounds every wait.
+        record: of the installs.
+        force: go on where workloads run on SOCI or someone else changed our files.
+    """
+
+    def __init__(
+        self, system: System, console: Console, deadline: Deadline, record: Record, *, force: bool
+    ) -> None:
+        self.system = system
+        self.console = console
+        self.record = record
+        self.force = force
+        self.wired: Wired | None = wired_from_json(record.wiring)
+        self.steps: list[Done] = []
+        self.notes: list[str] = []
+        self._runtime = Runtime(system, console, deadline, record, self.wired) if system.live else None
+
+    # -- before anything changes --------------------------------------------------------------
+
+    def refuse(self) -> None:
+        """Raise where going on would lose something of someone else's.
+
+        Raises:
+            WorkloadsError: containers run on SOCI.
+            RefusedError: files were changed by someone else since.
+        """
+        if self._runtime is not None:
+            self._runtime.observe(self._snapshotter_afterwards())
+            self._runtime.refuse(force=self.force)
+        changed = [
+            path
+            for path in sorted(self.record.managed)
+            if path in self.record.before and standing(self.system, self.record, path) is Standing.FOREIGN
+        ]
+        if changed and not self.force:
+            raise RefusedError(
+                "files that soci-bootstrap put there were changed by someone else since",
+                found=", ".join(changed),
+                expected="them as install left them",
+                remedy="save what you need of them and use --force, which puts back what stood there before",
+            )
+
+    def _snapshotter_afterwards(self) -> str:
+        """What containerd's configuration names once ours is out of it."""
+        if self.wired is None:
+            return ""
+        path = self.wired.containerd_config
+        found = self.system.read(path) or b""
+        before = self._before(path)
+        if self._is_nodeadms(path):
+            found = without_ours(path, found, before, self.wired)
+        elif path in self.record.before and standing(self.system, self.record, path) in _PUT_BACK:
+            found = before
+        return _named(found)
+
+    # -- the way back -------------------------------------------------------------------------
+
+    def carry_out(self) -> None:
+        """All of it.
+
+        Raises:
+            BootstrapError: something can't be put back; everything before it is.
+        """
+        self._begin()
+        if self._runtime is not None:
+            self._runtime.quiesce()
+        self._restore_phase(Phase.WIRING)
+        self._restore_nodeadms()
+        if self._runtime is not None:
+            self._runtime.clean_images()
+            self._runtime.stop_units()
+        self._restore_phase(Phase.CONFIGURATION)
+        if self._runtime is not None:
+            self._runtime.restart()
+        self._restore_phase(Phase.SOFTWARE)
+        self._remove_root()
+        self._restore_phase(Phase.GROUND)
+        self._remove_ours()
+
+    def _begin(self) -> None:
+        sweep(self.system, (RECORD, state.PATH, *self.record.before))
+        active = dict(self.record.units_active)
+        if self._runtime is not None:
+            active.update(self._runtime.to_start_again())
+        self.record = replace(self.record, outcome=ROLLING_BACK, units_active=active)
+        save(self.system, self.record)
+
+    def _restore_phase(self, phase: Phase) -> None:
+        managed = self.record.managed
+        for path in sorted(path for path, item in managed.items() if item.phase == phase):
+            if path not in self.record.before:
+                continue
+            found = standing(self.system, self.record, path)
+            put_back = found in _PUT_BACK
+            if put_back and not self._is_before(path):
+                self.console.debug(f"restoring {path}")
+                restore(self.system, self.record, path)
+                self.steps.append(Done("restore", path, changed=True))
+            else:
+                self.steps.append(Done("restore", path, changed=False))
+
+    def _is_before(self, path: str) -> bool:
+        """Whether there is nothing to do: install wanted the very thing that stood there."""
+        entry, before = self.system.entry(path), self.record.before[path]
+        return entry.kind == "absent" and before.entry.kind == "absent"
+
+    def _restore_nodeadms(self) -> None:
+        """Take our part out of what nodeadm wrote; on a node that is running, nobody else would."""
+        for path, before in sorted(self.record.before.items()):
+            if path in self.record.managed or self.wired is None or not self.system.live:
+                continue
+            changed = mentions_us(self.system, self.record, path)
+            if changed:
+                found = self.system.read(path) or b""
+                data = without_ours(path, found, self._backup(before), self.wired)
+                changed = data != found
+                entry = self.system.entry(path)
+                if changed:
+                    self.system.write(path, data, entry.mode, entry.uid, entry.gid, entry.label)
+            self.steps.append(Done("unmerge", path, changed=changed))
+
+    def _remove_root(self) -> None:
+        """SOCI's root, where SOCI made it and nothing refers to it any more."""
+        if self.wired is None or self.wired.root not in self.record.directories:
+            return
+        root = self.wired.root
+        if not self.system.listdir(root):
+            self.system.rmdir(root)
+        elif self._runtime.root_is_free() if self._runtime else not holds_snapshots(self.system, root):
+            self.system.rmtree(root)
+        else:
+            self.notes.append(f"{root} stays: containerd's database may refer to what is in it")
+            return
+        self.steps.append(Done("remove", root, changed=True))
+
+    def _remove_ours(self) -> None:
+        if self.system.live:
+            remove_runtime_files(self.system, self.wired.address if self.wired else DEFAULT_ADDRESS)
+        own = [path for path in reversed(self.record.directories) if not STATE.startswith(f"{path}/")]
+        for directory in own:
+            gone = self.system.rmdir(directory)
+            self.steps.append(Done("remove", directory, changed=gone))
+        remove_record(self.system, self.record)
+        self.steps.append(Done("remove", STATE, changed=True))
+
+    # -- what is known ------------------------------------------------------------------------
+
+    def _is_nodeadms(self, path: str) -> bool:
+        return path in self.record.before and path not in self.record.managed
+
+    def _before(self, path: str) -> bytes:
+        before = self.record.before.get(path)
+        return self._backup(before) if before else b""
+
+    def _backup(self, before: Before) -> bytes:
+        return (self.system.read(before.backup) or b"") if before.backup else b""
+
+
+_PUT_BACK = {Standing.OURS, Standing.FOREIGN}
+"""What is restored; changes of others only get this far with ``--force``."""
+
+
+def _named(config: bytes) -> str:
+    from soci_bootstrap import tomltext
+    from soci_bootstrap.unwire import KEY, TABLES
+
+    named = tomltext.values(config.decode("utf-8", "replace"), KEY, TABLES)
+    return named[-1] if named else "overlayfs"
+
+
+def _clear_unrecorded(system: System) -> bool:
+    """What an install left that was killed before its record was written; whether there was any."""
+    if system.entry(STATE).kind != "dir":
+        return False
+    sweep(system, (RECORD,))
+    return system.rmdir(STATE)

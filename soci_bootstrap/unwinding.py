@@ -1,0 +1,151 @@
+"""Rollback on a node that is running: containerd, kubelet, images and units, around the files."""
+
+from __future__ import annotations
+
+import os
+
+from soci_bootstrap import containers, live, probe, state
+from soci_bootstrap.console import Console
+from soci_bootstrap.ctr import Ctr
+from soci_bootstrap.deadline import Deadline
+from soci_bootstrap.errors import BootstrapError, WorkloadsError
+from soci_bootstrap.facts import SERVICE, SOCKET
+from soci_bootstrap.hooks import fit_images
+from soci_bootstrap.live import CONTAINERD, KUBELET, Running
+from soci_bootstrap.record import ROLLING_BACK, Record
+from soci_bootstrap.switch import Switch
+from soci_bootstrap.system import System
+from soci_bootstrap.unwire import Wired, snapshotter
+
+_RUN = "/run/soci-bootstrap"
+_IMAGES_SECONDS = 30.0
+_ANSWER_SECONDS = 1.0
+
+
+class Runtime:
+    """What runs, and bringing it back: observe, refuse, quiesce, clean, stop, restart, in that order.
+
+    Args:
+        system: the node.
+        console: for progress.
+        deadline: bounds every wait.
+        record: of the installs.
+        wired: how the node is wired, None where it never was.
+    """
+
+    def __init__(
+        self, system: System, console: Console, deadline: Deadline, record: Record, wired: Wired | None
+    ) -> None:
+        self._system = system
+        self._console = console
+        self._deadline = deadline
+        self._record = record
+        self._wired = wired
+        self._running: tuple[Running, ...] = ()
+        self._afterwards = ""
+        self._up = False
+        self._switch: Switch | None = None
+        self._free = False
+
+    def observe(self, afterwards: str) -> None:
+        """Look at what runs.
+
+        Args:
+            afterwards: the snapshotter that containerd's configuration is going to name.
+
+        Raises:
+            CommandError: systemd or containerd did not say.
+        """
+        self._afterwards = afterwards
+        self._up = live.is_active(self._system, CONTAINERD)
+        if self._wired is None:
+            return
+        self._running = live.running(self._system) if self._up else ()
+        resumed = self._record.outcome == ROLLING_BACK and bool(self._record.units_active.get(KUBELET))
+        with_soci = resumed or state.load(self._system).snapshotter == "soci" or bool(self._on_soci())
+        if self._up and afterwards != "soci" and (with_soci or self._file_says_soci()):
+            self._switch = Switch(self._system, self._console, self._deadline, kubelet=resumed)
+
+    def refuse(self, *, force: bool) -> None:
+        """Raise where containers would lose the ground they stand on.
+
+        Raises:
+            WorkloadsError: naming what to drain.
+        """
+        found = live.labels(live.workloads(self._on_soci()))
+        if not self._up and self._wired and containers.on_snapshotter(self._system, self._wired.root):
+            found = ("containers that containerd, being down, does not name",)
+        if found and not force:
+            raise WorkloadsError(
+                "workloads run on SOCI's snapshots, which rollback takes away",
+                found=", ".join(found),
+                expected="at most the pods of node agents",
+                remedy="drain the node (`kubectl drain --ignore-daemonsets`), or stop them with --force",
+            )
+
+    def to_start_again(self) -> dict[str, bool]:
+        """What to remember for a rollback that goes on after this one was killed."""
+        return {KUBELET: self._switch.kubelet} if self._switch else {}
+
+    def quiesce(self) -> None:
+        """Where containerd changes its snapshotter: stop kubelet, remove the pods."""
+        if self._switch is not None:
+            self._switch.begin(self._running)
+            live.remove_pods(self._system, [one for one in self._on_soci() if not one.pod])
+
+    def clean_images(self) -> None:
+        """With the files on their way back and SOCI still up: leave nothing of it in containerd's database.
+
+        A snapshot that containerd knows and SOCI does not would break the next install.
+        """
+        if not self._up or self._wired is None or self._afterwards == "soci":
+            return
+        ctr = Ctr(self._system, seconds=_IMAGES_SECONDS)
+        fit_images(self._system, ctr, self._afterwards)
+        if probe.answers(self._wired.address, _ANSWER_SECONDS):
+            try:
+                ctr.remove_snapshots("soci")
+            except BootstrapError as error:
+                self._console.debug(f"SOCI's snapshots stay: {error}")
+
+    def stop_units(self) -> None:
+        """Stop SOCI and its socket, while their units' files are still there."""
+        for unit in (SOCKET, SERVICE):
+            if live.is_active(self._system, unit):
+                live.control(self._system, self._deadline, "stop", unit)
+        root = self._wired.root if self._wired else ""
+        self._free = bool(root) and self._afterwards != "soci" and not holds_snapshots(self._system, root)
+
+    def restart(self) -> None:
+        """With the units' files back: start what ran before us, containerd on its old configuration."""
+        live.control(self._system, self._deadline, "daemon-reload")
+        for unit in (SOCKET, SERVICE):
+            if self._record.units_active.get(unit):
+                live.control(self._system, self._deadline, "start", unit)
+        if self._switch is not None:
+            self._console.info("restarting containerd")
+            live.control(self._system, self._deadline, "restart", CONTAINERD)
+            self._switch.end()
+
+    def root_is_free(self) -> bool:
+        """Whether nothing refers to what lies in SOCI's root."""
+        return self._free
+
+    def _on_soci(self) -> tuple[Running, ...]:
+        return tuple(container for container in self._running if container.snapshotter == "soci")
+
+    def _file_says_soci(self) -> bool:
+        return self._wired is not None and snapshotter(self._system, self._wired) == "soci"
+
+
+def holds_snapshots(system: System, root: str) -> bool:
+    """Whether a snapshotter's root holds any; what is left of an unused one is its empty database."""
+    return any(system.listdir(f"{root}{below}/snapshots") for below in ("", "/snapshotter"))
+
+
+def remove_runtime_files(system: System, address: str) -> None:
+    """What only lives in /run: our own directory, and the socket that systemd leaves behind."""
+    system.rmtree(_RUN)
+    if not live.is_active(system, SOCKET):
+        system.remove(address)
+        system.rmdir(os.path.dirname(address))
