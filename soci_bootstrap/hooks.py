@@ -14,7 +14,7 @@ from soci_bootstrap import containers, journal, probe, state
 from soci_bootstrap.ctr import Ctr
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.system import System
-from soci_bootstrap.unwire import Wired, from_json, snapshotter, unwire
+from soci_bootstrap.unwire import Wired, config_files, from_json, leads_to_soci, snapshotter, unwire
 
 RECORD = "/var/lib/soci-bootstrap/record.json"
 RESTART_OWED = "/run/soci-bootstrap/restart-owed"
@@ -42,14 +42,12 @@ def main(arguments: Sequence[str]) -> int:
 def guard(system: System) -> None:
     """Before containerd starts: is SOCI there? If not, and nothing runs on it, unwire."""
     wired = _wired(system)
-    if wired is None or snapshotter(system, wired) != "soci" or probe.answers(wired.address, _PATIENCE):
+    if wired is None or not leads_to_soci(system, wired) or probe.answers(wired.address, _PATIENCE):
         return
     if containers.on_snapshotter(system, wired.root):
         _wait_for(system, wired)
         return
-    failures = unwire(system, wired)
-    reason = "SOCI did not answer before containerd's start: this node pulls with overlayfs"
-    _fail_open(system, "; ".join([reason, *failures]))
+    _unwire(system, wired, "SOCI did not answer before containerd's start: this node pulls with overlayfs")
 
 
 def verify(system: System) -> None:
@@ -60,6 +58,7 @@ def verify(system: System) -> None:
     active = snapshotter(system, wired)
     ctr = Ctr(system)
     if active != "soci":
+        _tell_if_overridden(system, wired, active)
         fit_images(system, ctr, active)
         return
     if not probe.answers(wired.address, _PATIENCE):
@@ -110,16 +109,46 @@ def _fail_after_start(system: System, wired: Wired, error: BootstrapError) -> No
     if containers.on_snapshotter(system, wired.root):
         _fail_open(system, f"{reason}; containers run on it, so it stays wired")
         return
-    failures = unwire(system, wired)
-    _fail_open(system, "; ".join([f"{reason}: this node pulls with overlayfs", *failures]))
+    _unwire(system, wired, f"{reason}: this node pulls with overlayfs")
     _restart_containerd(system)
 
 
+def _tell_if_overridden(system: System, wired: Wired, active: str) -> None:
+    """A file that containerd reads after ours names another snapshotter: say so, and don't half use SOCI."""
+    if state.load(system).degraded or not _is_merged(system, wired):
+        return
+    _unwire(
+        system,
+        wired,
+        f"containerd's configuration names {active} after our wiring (a drop-in or an imported file that "
+        "sorts after ours): this node pulls with it",
+    )
+
+
+def _is_merged(system: System, wired: Wired) -> bool:
+    """Whether containerd was started with our wiring: not while staged, nor before nodeadm-run."""
+    import json
+
+    installed = json.loads(system.read(RECORD) or b"{}").get("outcome") == "installed"
+    return installed and any(wired.address in text for _, text in config_files(system, wired))
+
+
+def _unwire(system: System, wired: Wired, reason: str) -> None:
+    failures = unwire(system, wired)
+    _fail_open(system, "; ".join([reason, *failures]))
+    # A kubelet that runs already has read the image endpoint that was there before.
+    _queue(system, "try-restart", "kubelet.service")
+
+
 def _restart_containerd(system: System) -> None:
-    """Queue it: this hook is part of the start that it would wait for."""
+    _queue(system, "restart", "containerd.service")
+
+
+def _queue(system: System, *words: str) -> None:
+    """Without waiting: this hook is part of the start that it would wait for."""
     program = system.which("systemctl")
     if program:
-        system.run([program, "--no-block", "restart", "containerd.service"], timeout=2)
+        system.run([program, "--no-block", *words], timeout=2)
 
 
 def fit_images(system: System, ctr: Ctr, active: str) -> None:

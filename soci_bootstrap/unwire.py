@@ -6,7 +6,7 @@ could not delete what lies there. Standard library only: the guard runs this whi
 
 from __future__ import annotations
 
-import glob
+import fnmatch
 import json
 import os
 import re
@@ -73,8 +73,9 @@ def config_files(system: System, wired: Wired) -> Iterator[tuple[str, str]]:
     yield wired.containerd_config, text
     imports = _IMPORTS.search(text)
     for pattern in re.findall(r"[\"']([^\"']+)[\"']", imports[1] if imports else ""):
-        base = os.path.join(os.path.dirname(wired.containerd_config), pattern)
-        for path in sorted(glob.glob(base)) if system.live else ():
+        directory, names = os.path.split(os.path.join(os.path.dirname(wired.containerd_config), pattern))
+        for name in fnmatch.filter(system.listdir(directory), names):
+            path = f"{directory}/{name}"
             yield path, (system.read(path) or b"").decode("utf-8", "surrogateescape")
 
 
@@ -88,6 +89,14 @@ def unwired(config: bytes) -> bytes:
     """Containerd's configuration with overlayfs where it says soci, and all else byte for byte."""
     text = config.decode("utf-8", "surrogateescape")
     return tomltext.replace(text, KEY, TABLES, "soci", "overlayfs").encode("utf-8", "surrogateescape")
+
+
+def leads_to_soci(system: System, wired: Wired) -> bool:
+    """Whether containerd's snapshotter or kubelet's image endpoint is SOCI."""
+    endpoint = wired.address.encode()
+    return snapshotter(system, wired) == "soci" or any(
+        endpoint in (system.read(path) or b"") for path in _kubelet_files(system, wired)
+    )
 
 
 def unwire(system: System, wired: Wired) -> list[str]:
@@ -123,17 +132,21 @@ def _unwire_containerd(system: System, wired: Wired) -> None:
             system.write(system.followed(path), data, entry.mode, entry.uid, entry.gid, entry.label)
 
 
-def _unwire_kubelet(system: System, wired: Wired) -> None:
+def _kubelet_files(system: System, wired: Wired) -> list[str]:
     paths = [wired.kubelet_config] if wired.kubelet_config else []
     if wired.kubelet_dir:
         names = system.listdir(wired.kubelet_dir)
         paths += [f"{wired.kubelet_dir}/{name}" for name in names if name.endswith(".conf")]
-    for path in paths:
+    return paths
+
+
+def _unwire_kubelet(system: System, wired: Wired) -> None:
+    for path in _kubelet_files(system, wired):
         data = system.read(path)
         if not data or wired.address.encode() not in data:
             continue
         document = json.loads(data)
-        if document.get(ENDPOINT) == f"unix://{wired.address}":
+        if isinstance(document, dict) and document.get(ENDPOINT) == f"unix://{wired.address}":
             document[ENDPOINT] = CONTAINERD_ENDPOINT
             entry = system.entry(system.followed(path))
             text = json.dumps(document, indent=4) + "\n"

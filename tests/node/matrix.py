@@ -11,13 +11,11 @@ import dataclasses
 import functools
 import io
 import json
-import os
 import re
-import shlex
 import subprocess
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -28,7 +26,6 @@ from tests.node.lab import images
 from tests.node.lab.cri import Container, Cri
 from tests.node.lab.eks import NODECONFIG, Ami, eks_node
 from tests.node.lab.mirror import Mirror, Registry
-from tests.node.lab.node import Node
 from tests.node.lab.soci import build
 
 ZIPAPP = Path(__file__).parents[2] / "dist" / "soci-bootstrap.pyz"
@@ -41,6 +38,9 @@ _UP_SECONDS = 25.0
 """A node that joins is up long before; one that doesn't is given up then."""
 _DOWN_SECONDS = 6.0
 """How long a node that is expected not to join may try."""
+_REPORTED = 2000
+"""Characters; an error that is longer has brought its report along."""
+_NOTHING = "def {}(*_arguments):\n    return None"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,8 +87,10 @@ class Row:
         prepare: on the node before its first boot, with ``bench.mirror`` serving already.
         before: a shell script in the userData before install.
         after: and one after it.
+        first: how the node is switched on.
         act: what happens once the node is up, and checks of the row's own.
         saved_by: what keeps this node joining, as MODULE.FUNCTION: without all of these it doesn't.
+        patches: source to append to modules of the product, by name.
     """
 
     name: str
@@ -101,8 +103,10 @@ class Row:
     prepare: Callable[[Bench], object] = lambda _: None
     before: str = ""
     after: str = ""
+    first: Callable[[Bench], object] = lambda bench: bench.boot()
     act: Callable[[Bench], object] = lambda _: None
     saved_by: tuple[str, ...] = ()
+    patches: tuple[tuple[str, str], ...] = ()
 
 
 class Bench:
@@ -110,13 +114,14 @@ class Bench:
 
     Args:
         row: what to run.
-        without: functions of the product to leave out, as MODULE.FUNCTION.
+        patches: as a row's, in its stead.
     """
 
-    def __init__(self, row: Row, without: Sequence[str] = ()) -> None:
+    def __init__(self, row: Row, patches: tuple[tuple[str, str], ...]) -> None:
         self.row = row
         self.release = row.release()
         self._stack = contextlib.ExitStack()
+        self.seconds = _UP_SECONDS
         self._pulls = 0
         options = row.options.format(mirror="https://mirror.test:8443", sha256=self.release.sha256)
         install = f"/usr/bin/python3 /opt/soci-bootstrap.pyz install {options} --json >/opt/install.json 2>/opt/install.err"
@@ -128,7 +133,7 @@ class Bench:
             self.mirror: Mirror = self._stack.enter_context(Mirror(self.node))  # type: ignore[assignment]
             self.registry: Registry = self._stack.enter_context(Registry(self.node))  # type: ignore[assignment]
             self.node.write("/opt/soci.tgz", self.release.data)
-            self.node.write("/opt/soci-bootstrap.pyz", zipapp(tuple(without)), 0o755)
+            self.node.write("/opt/soci-bootstrap.pyz", zipapp(patches), 0o755)
             row.prepare(self)
         except BaseException:
             self._stack.close()
@@ -144,16 +149,16 @@ class Bench:
 
     # --- doing
 
-    def boot(self, seconds: float = _UP_SECONDS) -> None:
+    def boot(self) -> None:
         """Until every job has ended, or the time is up."""
         self.node.boot(wait=False)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self.node.wait_booted(timeout=seconds)
+            self.node.wait_booted(timeout=self.seconds)
 
-    def reboot(self, seconds: float = _UP_SECONDS) -> None:
+    def reboot(self) -> None:
         """Pull the plug, and boot."""
         self.node.kill()
-        self.boot(seconds)
+        self.boot()
 
     def sh(self, script: str) -> str:
         """A shell script on the node; its stdout."""
@@ -180,6 +185,10 @@ class Bench:
                 raise AssertionError(f"the container of {reference} ended")
         info = json.loads(self.node.run(f"ctr -n k8s.io containers info {container.id}").stdout)
         return container, info["Snapshotter"]
+
+    def runs(self, container: Container) -> bool:
+        """Whether the container's process lives."""
+        return container.id in self.sh("ctr -n k8s.io tasks ls | grep RUNNING")
 
     def image_endpoint(self) -> str:
         """The socket that kubelet asks for images."""
@@ -232,7 +241,7 @@ class Bench:
         try:
             container, snapshotter = self.start()
         except (grpc.RpcError, AssertionError) as error:
-            return [f"pull and run: {error.details() if isinstance(error, grpc.RpcError) else error}"]
+            return [f"pull and run: {_brief(error)}"]
         with Cri(self.node) as cri:
             cri.stop(container)
         return [] if snapshotter == via else [f"the image lies in {snapshotter}, not {via}"]
@@ -263,7 +272,7 @@ class Bench:
             f"cat {STATE}; grep -o '\"outcome.*\\|\"reason.*' {RECORD}",
             "systemctl list-jobs --no-pager; systemctl --failed --no-legend",
             "ls /etc/eks/nodeadm.d; cat /etc/kubernetes/kubelet/config.json.d/*",
-            "journalctl -b --no-pager -o short-monotonic | grep -E 'containerd|soci|nodeadm|kubelet' | tail -80 | cut -c 1-300",
+            "journalctl -b --no-pager -o short-monotonic | grep -vE 'level=(info|warn)' | grep -E 'containerd|soci|nodeadm|kubelet' | tail -40 | cut -c 1-250",
         )
         if not self.node.pid:
             return "the node is off"
@@ -279,10 +288,15 @@ def assert_joined(bench: Bench, via: str, outcome: Outcome) -> None:
 
 def run(row: Row) -> None:
     """The row, as the product is."""
-    with Bench(row) as bench:
-        bench.boot()
-        row.act(bench)
-        assert_joined(bench, row.via, row.outcome)
+    with Bench(row, row.patches) as bench:
+        try:
+            row.first(bench)
+            row.act(bench)
+            assert_joined(bench, row.via, row.outcome)
+        except (grpc.RpcError, AssertionError) as error:
+            if len(str(error)) > _REPORTED:
+                raise
+            raise AssertionError(f"{error}\n{bench.report()}") from error
 
 
 def run_unsaved(row: Row) -> str:
@@ -291,36 +305,39 @@ def run_unsaved(row: Row) -> str:
     Raises:
         AssertionError: nothing does: the row proves nothing.
     """
-    with Bench(row, row.saved_by) as bench:
-        bench.boot(_DOWN_SECONDS)
+    patches = tuple((module, _NOTHING.format(name)) for module, name in (what.split(".") for what in row.saved_by))
+    with Bench(row, (*row.patches, *patches)) as bench:
+        bench.seconds = _DOWN_SECONDS
         try:
+            row.first(bench)
             row.act(bench)
-        except AssertionError as error:
-            return str(error).splitlines()[0]
+        except (grpc.RpcError, AssertionError, subprocess.TimeoutExpired) as error:
+            return _brief(error)
         wrong = bench.problems(row.via)
         if not wrong:
             raise AssertionError(f"it joins without {', '.join(row.saved_by)}\n{bench.report()}")
         return wrong[0]
 
 
+def _brief(error: BaseException) -> str:
+    details = error.details() if isinstance(error, grpc.RpcError) else str(error)
+    return str(details).splitlines()[0]
+
+
 @functools.cache
-def zipapp(without: tuple[str, ...] = ()) -> bytes:
-    """The built zipapp as it was when first asked for, with some functions doing nothing."""
-    if not ZIPAPP.exists():
-        raise AssertionError(f"{ZIPAPP} is not there: run scripts/build")
-    whole = zipapp() if without else ZIPAPP.read_bytes()
-    if not without:
-        return whole
-    silenced = {f"soci_bootstrap/{name.split('.')[0]}.py": name.split(".")[1] for name in without}
+def zipapp(patches: tuple[tuple[str, str], ...] = ()) -> bytes:
+    """The built zipapp as it was when first asked for, with source appended to some modules."""
+    if not patches:
+        if not ZIPAPP.exists():
+            raise AssertionError(f"{ZIPAPP} is not there: run scripts/build")
+        return ZIPAPP.read_bytes()
     packed = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(whole)) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
-        names = old.namelist()
-        assert set(silenced) <= set(names), silenced
-        for name in names:
-            if name.removesuffix("c") in silenced and name.endswith(".pyc"):
-                continue  # the source is then taken
-            data = old.read(name)
-            if name in silenced:
-                data += f"\n\ndef {silenced[name]}(*_arguments):\n    return None\n".encode()
+    with zipfile.ZipFile(io.BytesIO(zipapp())) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        files = {name: old.read(name) for name in old.namelist()}
+        for module, source in patches:
+            name = f"soci_bootstrap/{module}.py"
+            files[name] += f"\n\n{source}\n".encode()
+            files.pop(f"{name}c", None)  # the source is then taken
+        for name, data in files.items():
             new.writestr(name, data)
     return b"#!/usr/bin/python3 -I\n" + packed.getvalue()

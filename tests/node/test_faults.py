@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from tests.node import matrix
+from tests.node import matrix, matrix_rows, matrix_running
 from tests.node.matrix import Row
 from tests.node.matrix_report import PROPERTY
-from tests.node.matrix_rows import ROWS
+
+ROWS = [*matrix_rows.ROWS, *matrix_running.ROWS]
 
 
 def _cells(row: Row, recorded: str = "") -> tuple[str, ...]:

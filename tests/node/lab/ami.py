@@ -72,6 +72,8 @@ def _build(root: str, target: Path) -> None:
         node.run("mkdir -p /etc/eks && containerd --version > /etc/eks/containerd-version.txt")
         node.run("systemctl start containerd && ctr -n k8s.io images import /etc/eks/pause.tar")
         node.run(["ctr", "-n", "k8s.io", "images", "label", images.PAUSE, "io.cri-containerd.pinned=pinned"])
+        # As on the AMI, no other snapshotter can be given its layer from the content store.
+        node.run(["ctr", "-n", "k8s.io", "content", "rm", *images.pause().layers])
         node.run(
             "systemctl stop containerd; rm -rf /etc/.updated /var/log/journal; : > /etc/machine-id; sync"
         )
