@@ -31,7 +31,6 @@ from soci_bootstrap.ownership import leftovers, let_go, sweep
 from soci_bootstrap.plan import Desired, Plan, Step
 from soci_bootstrap.record import (
     RECORD,
-    ROLLING_BACK,
     STATE,
     Record,
     as_recorded,
@@ -116,7 +115,7 @@ class Convergence:
 
     def install(self) -> tuple[str, str | None]:
         """All of it; the outcome and, where it did not take effect yet, why."""
-        if self._found is not None and self._found.outcome in {"", ROLLING_BACK}:
+        if self._found is not None:
             sweep(self.system, (RECORD, *self._found.before))
         if self._node:
             self.lay_ground()
@@ -227,7 +226,7 @@ class Convergence:
         """Record what was done; after this nothing is taken back."""
         desired, found = self._desired_now, self._facts_now
         record = replace(
-            let_go(self.system, self._rest.record, self._wanted | _GROUND),
+            self._rest.record,
             outcome=outcome,
             reason="",
             agent=__version__,
@@ -238,10 +237,12 @@ class Convergence:
             registries={} if self._image else self._answers,
             node_config=facts.node_config_json(found.node_config) if found.boot_id else {},
         )
-        self._rest.record = settled(record)
-        save(self.system, self._rest.record)
+        save(self.system, settled(record))
         self._rest.settle()
         self._ground.settle()
+        # Only now: beside the paths in the record is where a killed run's traces are looked for.
+        self._rest.record = let_go(self.system, settled(record), self._wanted | _GROUND)
+        save(self.system, self._rest.record)
         self.sha256 = self._archive_digest()
         if self._image:
             self.system.remove(memo.PATH)
@@ -512,6 +513,7 @@ class Convergence:
             self._found is not None
             and self._found.outcome == outcome
             and self._effect is not Effect.NOW
+            and let_go(self.system, self._found, self._wanted | _GROUND) == self._found
             and (not self._image or self._found.settings == as_recorded(to_json(self.settings)))
         )
 

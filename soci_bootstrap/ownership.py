@@ -11,7 +11,8 @@ from soci_bootstrap.record import Managed, Record
 from soci_bootstrap.system import Entry, System
 from soci_bootstrap.units import DEFAULT_ADDRESS
 
-_STAGED_ENDINGS = (".soci-bootstrap.tmp", ".soci-bootstrap.kept.tmp", ".hook.tmp", ".hook.kept.tmp")
+_STAGED_ENDINGS = (".soci-bootstrap.tmp", ".soci-bootstrap.kept.tmp")
+_HOOK_ENDINGS = (".hook.tmp",)
 
 
 class Standing(Enum):
@@ -96,12 +97,19 @@ def let_go(system: System, record: Record, wanted: Container[str]) -> Record:
     )
 
 
-def sweep(system: System, paths: Iterable[str]) -> None:
-    """Remove what killed runs and hooks left half-written beside these paths."""
+def sweep(system: System, paths: Iterable[str], *, hooks: bool = False) -> None:
+    """Remove what killed runs left half-written beside these paths.
+
+    Args:
+        system: the node.
+        paths: what was to be written.
+        hooks: what hooks left, too; they take no lock, and one may be at work.
+    """
+    endings = (*_STAGED_ENDINGS, *_HOOK_ENDINGS) if hooks else _STAGED_ENDINGS
     for path in paths:
         directory, name = path.rsplit("/", 1)
         for found in system.listdir(directory):
-            if found.startswith(f".{name}.") and found.endswith(_STAGED_ENDINGS):
+            if found.startswith(f".{name}.") and found.endswith(endings):
                 system.remove(f"{directory}/{found}")
 
 

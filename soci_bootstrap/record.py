@@ -196,6 +196,8 @@ def remove_record(system: System, record: Record) -> None:
     Raises:
         StateError: something can't be removed; the record is still there then.
     """
+    # Without its backups a record must not promise to bring anything back.
+    save(system, replace(record, managed={}, before={}, binary=None))
     for directory in (BACKUPS, STATE):
         for name in system.listdir(directory):
             if f"{directory}/{name}" not in {BACKUPS, RECORD}:

@@ -208,7 +208,7 @@ class Rollback:
         self._remove_ours()
 
     def _begin(self) -> None:
-        sweep(self.system, (RECORD, state.PATH, *self.record.before))
+        sweep(self.system, (RECORD, state.PATH, *self.record.before), hooks=True)
         active = dict(self.record.units_active)
         if self._runtime is not None:
             active.update(self._runtime.to_start_again())
