@@ -20,7 +20,7 @@ RECORD = "/var/lib/soci-bootstrap/record.json"
 RESTART_OWED = "/run/soci-bootstrap/restart-owed"
 _PATIENCE = 1.5
 """Seconds for a daemon whose start job is over: it answers at once, or it is not going to."""
-_PATIENCE_IN_USE = 3.0
+_PATIENCE_IN_USE = 2.0
 """Seconds where unwiring is out of the question and all that is left is to wait."""
 _REMEDY = "run `soci-bootstrap doctor`; the next boot tries again"
 
