@@ -122,9 +122,8 @@ def _refused(error: BaseException) -> bool:
     return isinstance(error, CommandError) and "permission denied" in error.found.lower()
 
 
-FAILED_OPEN = "failed-open"
-PENDING = ("staged", "plan")
-"""A warning of these says that changes wait, not that anything is wrong."""
+FAILED_OPEN, STAGED, PLAN = "failed-open", "staged", "plan"
+"""Checks that the verdict looks at by name."""
 
 
 def verdict(checks: Iterable[Check]) -> str:
@@ -132,7 +131,8 @@ def verdict(checks: Iterable[Check]) -> str:
 
     - ``broken``: a check fails;
     - ``degraded``: it failed open, so it pulls with overlayfs;
-    - ``pending``: changes wait for the next boot, or for an install;
+    - ``pending``: what was installed takes effect at the next boot, or all that is to be said is
+      that an install would change something;
     - ``degraded``: anything else is not as it should be;
     - ``healthy``: none of these.
     """
@@ -142,6 +142,6 @@ def verdict(checks: Iterable[Check]) -> str:
         return "broken"
     if FAILED_OPEN in warned:
         return "degraded"
-    if warned.intersection(PENDING):
+    if STAGED in warned or warned == {PLAN}:
         return "pending"
     return "degraded" if warned else "healthy"

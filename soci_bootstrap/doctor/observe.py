@@ -189,7 +189,10 @@ def _with_facts(
             observed.containerd.version,
         )
         present = observed.containerd.present
-        config: Seen[nodeconfig.NodeConfig] = observed.node_config
+        config: Seen[nodeconfig.NodeConfig] = attempt(
+            # What is remembered of the user's is right but for drop-ins that came since.
+            lambda: replace(observed.node_config, later=nodeconfig.read(system).later)
+        )
         store: Seen[contentstore.ContentStore] = observed.store
         endpoint: Seen[Kubelet] = held.kubelet(system, observed.kubelet)
         told: Seen[tuple[Registry, ...]] = programs.ask_registries(system, observed)

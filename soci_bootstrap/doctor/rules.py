@@ -18,7 +18,7 @@ from soci_bootstrap.doctor import (
     nodeadm,
     units,
 )
-from soci_bootstrap.doctor.finding import FAILED_OPEN, Check, Finding, Status, skip, warn
+from soci_bootstrap.doctor.finding import FAILED_OPEN, PLAN, STAGED, Check, Finding, Status, skip, warn
 from soci_bootstrap.doctor.node import Node
 from soci_bootstrap.errors import BootstrapError
 
@@ -82,7 +82,7 @@ RULES: tuple[Rule, ...] = (
     Rule("node-config.later", nodeadm.later, _HERE),
     Rule("node-config.gate", nodeadm.gate),
     Rule("files", ground.files, _HERE),
-    Rule("staged", history.staged, _HERE),
+    Rule(STAGED, history.staged, _HERE),
     Rule(FAILED_OPEN, history.failed_open),
     Rule("containerd.active", containerd.active, _SYSTEMD, running=True, soci=False),
     Rule("socket.active", daemon.socket_active, (*_HERE, "socket.unit", "units.masked"), running=True),
@@ -118,7 +118,7 @@ RULES: tuple[Rule, ...] = (
         "image.pause", images.pause, (*_SERVING, "containerd.active", "containerd.snapshotter"), running=True
     ),
     Rule("snapshots", images.snapshots, ("containerd.active",), running=True),
-    Rule("plan", history.plan, (*_HERE, "installed")),
+    Rule(PLAN, history.plan, (*_HERE, "installed")),
 )
 
 

@@ -1,0 +1,193 @@
+"""doctor on nodes broken on purpose: each time the fault itself is what it names first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.node.matrix import AGENT, Bench, Row
+from tests.node.matrix_report import PROPERTY
+
+BINARY, CONFIG = "/usr/local/bin/soci-snapshotter-grpc", "/etc/soci-snapshotter-grpc/config.toml"
+ETC, NODEADM = "/etc/systemd/system", "/etc/eks/nodeadm.d"
+CONTAINERD, KUBELET = "/etc/containerd/config.toml", "/etc/kubernetes/kubelet/config.json.d"
+BLOBS = "/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
+STATE = "/var/lib/soci-bootstrap"
+CERTS = "/etc/containerd/certs.d/nowhere.test"
+_SHADOW = 'version = 3\\n[plugins."io.containerd.cri.v1.images"]\\nsnapshotter = "overlayfs"\\n'
+_KEPT = f"/etc /usr/local {STATE} /usr/bin/unpigz"
+_MEND = f"""
+pkill -CONT -f '^{BINARY}'
+rm -f /opt/lab/soci-fault {BLOBS}/feed* {NODEADM}/90-*
+rm -rf /etc/containerd/conf.d {CERTS}
+tar -C / -xpf /opt/well.tar
+find {ETC} -type d -exec touch {{}} +  # systemd trusts its list of a directory whose time is the old one
+systemctl daemon-reload
+systemctl reset-failed
+systemctl stop soci-snapshotter.service
+systemctl restart soci-snapshotter.socket
+systemctl restart soci-snapshotter.service containerd kubelet
+"""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A fault, the check that has to name it first, and the verdict."""
+
+    name: str
+    script: str
+    check: str
+    verdict: str = "broken"
+
+
+def edit(path: str, expression: str) -> str:
+    """Change a file, and show that it did change."""
+    return f"cp {path} /tmp/was; sed -i '{expression}' {path}; ! cmp -s /tmp/was {path}"
+
+
+FAULTS = (
+    Broken("record lost", f"rm {STATE}/record.json", "record", "degraded"),
+    Broken("record cut short", f"truncate -s 100 {STATE}/record.json", "record", "degraded"),
+    Broken("binary missing", f"rm {BINARY}", "binary.present"),
+    Broken("binary not executable", f"chmod 644 {BINARY}", "binary.executable"),
+    Broken(
+        "binary of another architecture",
+        f"cp {BINARY} /tmp/b; printf '\\267' | dd of=/tmp/b bs=1 seek=18 conv=notrunc; mv /tmp/b {BINARY}",
+        "binary.architecture",
+    ),
+    Broken("binary changed", f"cp {BINARY} /tmp/b; echo >>/tmp/b; mv /tmp/b {BINARY}", "binary.digest"),
+    Broken("config missing", f"rm {CONFIG}", "config.present"),
+    Broken("config unparsable", f"echo '[[[' >>{CONFIG}", "config.parses"),
+    Broken(
+        "config key misspelt", edit(CONFIG, "s/_downloads_per_image/_download_per_image/"), "config.rules"
+    ),
+    Broken("chunk size that stops the daemon", edit(CONFIG, 's/"16mb"/"16MiB"/'), "config.rules"),
+    Broken("config edited", edit(CONFIG, 's/"16mb"/"32mb"/'), "config.ours", "degraded"),
+    Broken("decompressor uninstalled", "rm /usr/bin/unpigz", "decompressor.present"),
+    Broken(
+        "decompressor broken",
+        "rm /usr/bin/unpigz; printf '#!/bin/sh\\nexec cat\\n' >/usr/bin/unpigz; chmod 755 /usr/bin/unpigz",
+        "decompressor.works",
+    ),
+    Broken("agent missing", f"rm {AGENT}", "agent"),
+    Broken("service unit missing", f"rm {ETC}/soci-snapshotter.service", "service.unit"),
+    Broken("socket unit missing", f"rm {ETC}/soci-snapshotter.socket", "socket.unit"),
+    Broken(
+        "service drop-in missing",
+        f"rm {ETC}/soci-snapshotter.service.d/50-soci-bootstrap.conf",
+        "service.drop-in",
+    ),
+    Broken("hooks missing", f"rm {ETC}/containerd.service.d/50-soci-bootstrap.conf", "containerd.hooks"),
+    Broken("boot-time unit missing", f"rm {ETC}/soci-bootstrap.service", "boot-unit", "degraded"),
+    Broken(
+        "service masked",
+        f"ln -sf /dev/null {ETC}/soci-snapshotter.service; systemctl daemon-reload",
+        "service.unit",
+    ),
+    Broken("socket disabled", "systemctl disable soci-snapshotter.socket", "units.enabled", "degraded"),
+    Broken("drop-in missing", f"rm {NODEADM}/50-soci-bootstrap.json", "node-config.drop-in"),
+    Broken(
+        "drop-in after ours",
+        f"printf 'spec:\\n  containerd:\\n    config: snapshotter = \"overlayfs\"\\n' >{NODEADM}/90-team.yaml",
+        "node-config.later",
+        "degraded",
+    ),
+    Broken(
+        "failed open",
+        f"""echo '{{"degraded": "the moon was full", "at": "2026-11-23T00:00:00Z"}}' >{STATE}/state.json""",
+        "failed-open",
+        "degraded",
+    ),
+    Broken("socket stopped", "systemctl stop soci-snapshotter.socket", "socket.active"),
+    Broken(
+        "SOCI dies again and again",
+        "echo exit >/opt/lab/soci-fault; systemctl kill --signal=KILL soci-snapshotter.service; sleep 1",
+        "service.active",
+    ),
+    Broken("SOCI hangs", "pkill -STOP -f '^/usr/local/bin/soci-snapshotter-grpc'", "soci.answers"),
+    Broken(
+        "containerd not wired",
+        edit(CONTAINERD, 's/snapshotter = .soci.$/snapshotter = "overlayfs"/'),
+        "containerd.snapshotter",
+    ),
+    Broken(
+        "exports.root elsewhere",
+        edit(CONTAINERD, 's|root = .*v1.soci.$|root = "/var/lib/other"|'),
+        "containerd.exports",
+    ),
+    Broken(
+        "GPU toolkit's file shadows the snapshotter",
+        f"mkdir -p /etc/containerd/conf.d; printf '{_SHADOW}' >/etc/containerd/conf.d/99-nvidia.toml; "
+        f"sed -i '1i imports = [\"/etc/containerd/conf.d/*.toml\"]' {CONTAINERD}",
+        "containerd.imports",
+    ),
+    Broken(
+        "containerd unpacks in parallel itself",
+        f"""printf '[plugins."io.containerd.transfer.v1.local"]\nmax_concurrent_unpacks = 4\n' >>{CONTAINERD}""",
+        "containerd.unpacks",
+        "degraded",
+    ),
+    Broken(
+        "mirror of a registry out of reach",
+        f"mkdir -p {CERTS}; printf '[host.\"https://mirror.test:5001\"]\n' >{CERTS}/hosts.toml",
+        "containerd.registries",
+    ),
+    Broken("kubelet asks containerd", f"rm {KUBELET}/40-nodeadm.conf", "kubelet.endpoint"),
+    Broken(
+        "pause image missing in SOCI",
+        "ctr -n k8s.io images rm localhost/kubernetes/pause:latest",
+        "image.pause",
+    ),
+    Broken(
+        "layer in the content store, discarding",
+        f"grep -q 'discard_unpacked_layers = true' {CONFIG} && head -c 5000000 /dev/urandom >{BLOBS}/feed1",
+        "content.layers",
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    """A node that is well, and a copy of what makes it so."""
+    with Bench(Row("well"), ()) as bench:
+        bench.boot()
+        bench.sh(f"cd / && tar -cpf /opt/well.tar {_KEPT}")
+        yield bench
+
+
+def doctor(bench: Bench) -> dict[str, Any]:
+    """Its document; run from the zipapp, since the agent may be what is broken."""
+    done = bench.node.run("python3 /opt/soci-bootstrap.pyz doctor --json", check=False, timeout=60)
+    document: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == {"healthy": 0, "broken": 1}.get(document["verdict"], 2)
+    return document
+
+
+def first(document: dict[str, Any]) -> dict[str, str]:
+    """The check that comes first of those that are not well."""
+    unwell = (check for check in document["checks"] if check["status"] in {"fail", "warn"})
+    return next(unwell, {"id": "none", "found": "nothing"})
+
+
+def test_a_node_that_is_well(bench: Bench) -> None:
+    document = doctor(bench)
+    assert (document["verdict"], first(document)["id"]) == ("healthy", "none"), first(document)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_names_the_fault_first(fault: Broken, bench: Bench, record_property: pytest.FixtureRequest) -> None:
+    broken = bench.node.run(fault.script, check=False)
+    assert broken.returncode == 0, broken.stderr
+    document = doctor(bench)
+    bench.sh(_MEND)
+    named = first(document)
+    cells = (f"doctor: {fault.name}", document["verdict"], named["id"], named["found"][:70])
+    record_property(PROPERTY, cells)  # type: ignore[operator]
+    assert (named["id"], document["verdict"]) == (fault.check, fault.verdict), named
+    assert named["hint"]
+    after = doctor(bench)
+    assert after["verdict"] == "healthy", first(after)
