@@ -11,7 +11,7 @@ from soci_bootstrap import containerd as containerd_
 from soci_bootstrap import contentstore, memo, nodeconfig, resources
 from soci_bootstrap import kubelet as kubelet_
 from soci_bootstrap import registries as registries_
-from soci_bootstrap.errors import StateError, UnsupportedArchitectureError
+from soci_bootstrap.errors import CommandError, StateError, UnsupportedArchitectureError
 from soci_bootstrap.record import Record
 from soci_bootstrap.system import System, checked
 from soci_bootstrap.tuning import Machine
@@ -196,8 +196,11 @@ def _is_ours(system: System, unit: UnitFile, before: Mapping[str, object]) -> bo
 def _daemon_version(system: System, path: str) -> tuple[int, int, int] | None:
     if not system.live:
         return None
-    done = system.run([path, "--version"], timeout=5)
-    return containerd_.parse_version(done.stdout)
+    try:
+        return containerd_.parse_version(system.run([path, "--version"], timeout=5).stdout)
+    except CommandError:
+        # One that does not run is none to rely on: ours is fetched.
+        return None
 
 
 def _python(system: System) -> tuple[int, int] | None:

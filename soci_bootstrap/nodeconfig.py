@@ -7,6 +7,7 @@ Sources: awslabs/amazon-eks-ami, nodeadm (cache in /run/eks/nodeadm/config.json,
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,9 @@ DROPIN = f"{DROPIN_DIRECTORY}/50-soci-bootstrap.json"
 GATE = "FastImagePull"
 _V3_PLUGINS = ("io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime")
 _V2_PLUGIN = "io.containerd.grpc.v1.cri"
+# In YAML's block strings as in JSON's escaped ones.
+_SNAPSHOTTER = re.compile(r"""\bsnapshotter\s*=\s*\\?["']soci\b""")
+_SETTING = r"""\b{}\s*=\s*\\?["'](/[^"'\\]*)"""
 
 
 @dataclass(frozen=True)
@@ -78,20 +82,22 @@ def read(system: System, *, cached: bool = True) -> NodeConfig:
     text = text if isinstance(text, str) else ""
     gate = _table(spec, "featureGates").get(GATE) is True
     endpoint = _table(_table(spec, "kubelet"), "config").get("imageServiceEndpoint")
+    static = _static(text)
     scanned, later = text, []
     for path in dropin_paths(system):
-        other = (system.read(path) or b"").decode("utf-8", "replace")
+        other = _without_comments((system.read(path) or b"").decode("utf-8", "replace"))
         # YAML is not ours to parse: a text scan finds the names that decide the dialect.
         if _configures_containerd(other):
             scanned += other
         gate = _gate_in(other, gate)
+        static = _static_in(other) or static
         if path > DROPIN and ("snapshotter" in other or "imageServiceEndpoint" in other):
             later.append(path)
     return NodeConfig(
         containerd=bool(scanned.strip()),
         v3=any(name in scanned for name in _V3_PLUGINS),
         gate=gate,
-        static=_static(text),
+        static=static,
         raid=str(_table(_table(spec, "instance"), "localStorage").get("strategy") or "").lower(),
         image_endpoint=endpoint if isinstance(endpoint, str) else "",
         later=tuple(later),
@@ -133,6 +139,11 @@ def _configures_containerd(text: str) -> bool:
     )
 
 
+def _without_comments(text: str) -> str:
+    """A drop-in without the lines that are comments, in YAML and in the TOML within it."""
+    return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+
+
 def _gate_in(text: str, default: bool) -> bool:
     """The gate as a drop-in sets it: ``FastImagePull: true`` in YAML or JSON, else ``default``."""
     for piece in text.split(GATE)[1:]:
@@ -155,3 +166,13 @@ def _static(text: str) -> StaticWiring | None:
         return None
     plugin = _table(_table(document, "proxy_plugins"), "soci")
     return StaticWiring(str(plugin.get("address") or ""), str(_table(plugin, "exports").get("root") or ""))
+
+
+def _static_in(text: str) -> StaticWiring | None:
+    """SOCI wired in a drop-in, YAML or JSON: by a text scan, as for the dialect."""
+    text = text.replace("\\n", "\n")
+    if not _SNAPSHOTTER.search(text):
+        return None
+    plugin = text.partition("proxy_plugins")[2]
+    address, root = (re.search(_SETTING.format(key), plugin) for key in ("address", "root"))
+    return StaticWiring(address[1] if address else "", root[1] if root else "")

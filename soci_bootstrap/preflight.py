@@ -28,8 +28,16 @@ def run(daemon: str, config: str, deadline: Deadline, environment: Mapping[str, 
     Raises:
         PreflightError: it can't be executed, it ended, or it did not answer in time.
     """
-    scratch = f"{_SCRATCH}/preflight-{os.getpid()}"
-    os.makedirs(scratch, mode=0o700)
+    scratch = f"{_SCRATCH}/preflight-{os.getpid()}-{os.urandom(4).hex()}"
+    try:
+        os.makedirs(scratch, mode=0o700)
+    except OSError as error:
+        raise PreflightError(
+            f"{scratch} can't be made",
+            found=error.strerror or str(error),
+            expected="a place for the daemon's scratch root",
+            remedy="run as root, and check /run",
+        ) from error
     address = f"{scratch}/soci.sock"
     log = f"{scratch}/log"
     try:

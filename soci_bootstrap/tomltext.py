@@ -10,12 +10,17 @@ import re
 from collections.abc import Iterator
 
 _HEADER = re.compile(r"^\s*\[([^\[\]].*)\]\s*(#.*)?$")
+_ARRAY_HEADER = re.compile(r"^\s*\[\[.*\]\]\s*(#.*)?$")
 _KEY = re.compile(
     r"^(?P<key>\s*[A-Za-z0-9_.\"'\s-]+?)(?P<equals>\s*=\s*)"
     r"(?P<value>\"[^\"\\]*\"|'[^']*')(?P<rest>\s*(#.*)?)$"
 )
-_PART = re.compile(r"\s*(?:\"([^\"]*)\"|'([^']*)'|([A-Za-z0-9_-]+))\s*(\.|$)")
-_MULTILINE = ('"""', "'''")
+_PART = re.compile(r"\s*(?:\"([^\"\\]*)\"|'([^']*)'|([A-Za-z0-9_-]+))\s*(\.|$)")
+# Strings are one token each, so that no bracket or quote inside of them counts.
+_TOKEN = re.compile(
+    r'"""(?:[^\\]|\\.)*?"{3,5}|\'\'\'.*?\'{3,5}|(?P<open>"""|\'\'\').*'
+    r'|"(?:[^"\\]|\\.)*"|\'[^\']*\'|#.*|(?P<deeper>[\[{])|(?P<higher>[\]}])'
+)
 
 
 def values(text: str, key: str, tables: tuple[tuple[str, ...], ...]) -> list[str]:
@@ -25,41 +30,43 @@ def values(text: str, key: str, tables: tuple[tuple[str, ...], ...]) -> list[str
 
 def replace(text: str, key: str, tables: tuple[tuple[str, ...], ...], old: str, new: str) -> str:
     """``text`` with every ``key = old`` in those tables made ``key = new``."""
-    lines = text.splitlines(keepends=True)
+    lines = text.split("\n")
     for number, match in _matches(text, key, tables):
         if match["value"][1:-1] == old:
-            ending = lines[number][len(lines[number].rstrip("\r\n")) :]
             quote = match["value"][0]
-            lines[number] = f"{match['key']}{match['equals']}{quote}{new}{quote}{match['rest']}{ending}"
-    return "".join(lines)
+            lines[number] = f"{match['key']}{match['equals']}{quote}{new}{quote}{match['rest']}"
+    return "\n".join(lines)
 
 
 def _matches(text: str, key: str, tables: tuple[tuple[str, ...], ...]) -> Iterator[tuple[int, re.Match[str]]]:
-    table: tuple[str, ...] = ()
-    closing = ""
-    for number, line in enumerate(text.splitlines()):
+    wanted = {(*path, key) for path in tables}
+    table: tuple[str, ...] | None = ()
+    closing, depth = "", 0
+    # Not splitlines(): it also ends lines at characters that may stand in a string.
+    for number, line in enumerate(text.split("\n")):
         if closing:
             closing = "" if closing in line else closing
             continue
-        header = _HEADER.match(line)
-        if header:
-            table = _path(header[1])
+        if not depth and (_ARRAY_HEADER.match(line) or _HEADER.match(line)):
+            header = _HEADER.match(line)
+            table = _path(header[1]) if header else None
             continue
-        closing = next((mark for mark in _MULTILINE if line.count(mark) == 1), "")
-        match = None if closing else _KEY.match(line)
-        if match and table + _path(match["key"]) in {(*path, key) for path in tables}:
+        match = _KEY.match(line) if table is not None and not depth else None
+        for token in _TOKEN.finditer(line):
+            closing = token["open"] or ""
+            depth += bool(token["deeper"]) - bool(token["higher"])
+        if match and (*(table or ()), *(_path(match["key"]) or ())) in wanted:
             yield number, match
 
 
-def _path(dotted: str) -> tuple[str, ...]:
+def _path(dotted: str) -> tuple[str, ...] | None:
+    """The names of a dotted key; None for one that is not written plainly."""
     parts: list[str] = []
     position = 0
     while position < len(dotted):
         match = _PART.match(dotted, position)
         if match is None:
-            return ()
+            return None
         parts.append(next(group for group in match.groups()[:3] if group is not None))
         position = match.end()
-        if match[4] != ".":
-            break
     return tuple(parts)

@@ -187,7 +187,7 @@ def _warnings(facts: Facts, mode: str) -> tuple[str, ...]:
     unpacks = containerd.concurrent_unpacks(facts.containerd.config, facts.containerd.config_path)
     if unpacks > 1:
         warnings.append(
-            f"{facts.containerd.config_path} sets max_concurrent_unpacks = {unpacks} for containerd's transfer"
+            f"{facts.containerd.config_path} sets max_concurrent_unpacks = {unpacks} for its transfer"
             " service, which breaks pulls through any proxy snapshotter (containerd issue 13264): set it to 1"
         )
     warnings += [registry.warning for registry in facts.registries]

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from nodes import captured, write
+
+from soci_bootstrap import nodeconfig
+from soci_bootstrap.errors import StateError
+from soci_bootstrap.nodeconfig import CACHE, DROPIN, NodeConfig, StaticWiring
+from soci_bootstrap.system import System
+
+ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
+ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.soci"
+STATIC_TOML = (
+    f'[proxy_plugins.soci]\ntype = "snapshot"\naddress = "{ADDRESS}"\n'
+    f'[proxy_plugins.soci.exports]\nroot = "{ROOT}"\n'
+    "[plugins.'io.containerd.cri.v1.images']\nsnapshotter = \"soci\"\n"
+)
+V3 = "plugins.'io.containerd.cri.v1.images'"
+
+
+def cache(config: str | None = None, **spec) -> str:
+    """Nodeadm's cache, with a containerd configuration."""
+    return json.dumps({"spec": {"containerd": {} if config is None else {"config": config}, **spec}})
+
+
+def seen(tmp_path, files, **how) -> NodeConfig:
+    return nodeconfig.read(System(str(write(tmp_path, files))), **how)
+
+
+def dropin(name: str) -> str:
+    return f"/etc/eks/nodeadm.d/{name}"
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, NodeConfig()),
+        ({CACHE: captured("nodeadm-cache.json")}, NodeConfig()),
+        ({CACHE: captured("nodeadm-cache-user-v2.json")}, NodeConfig(containerd=True)),
+        (
+            {CACHE: captured("nodeadm-cache-static-soci.json")},
+            NodeConfig(
+                containerd=True, static=StaticWiring(ADDRESS, ROOT), image_endpoint=f"unix://{ADDRESS}"
+            ),
+        ),
+        ({CACHE: cache("")}, NodeConfig()),
+        ({CACHE: cache(" \n")}, NodeConfig()),
+        ({CACHE: cache("[plugins.'io.containerd.cri.v1.runtime']\n")}, NodeConfig(containerd=True, v3=True)),
+        ({CACHE: cache(f"[{V3}]\n")}, NodeConfig(containerd=True, v3=True)),
+        # Nodeadm's own test is a text test: a comment counts.
+        ({CACHE: cache("# io.containerd.cri.v1.images\n")}, NodeConfig(containerd=True, v3=True)),
+        ({CACHE: cache("oom_score = 1\n")}, NodeConfig(containerd=True)),
+        ({CACHE: cache(featureGates={"FastImagePull": True})}, NodeConfig(gate=True)),
+        ({CACHE: cache(featureGates={"FastImagePull": False})}, NodeConfig()),
+        ({CACHE: cache(featureGates=[1])}, NodeConfig()),
+        ({CACHE: cache(instance={"localStorage": {"strategy": "RAID0"}})}, NodeConfig(raid="raid0")),
+        ({CACHE: cache(kubelet={"config": {"imageServiceEndpoint": 1}})}, NodeConfig()),
+        ({CACHE: json.dumps({"spec": {"containerd": {"config": {"not": "text"}}}})}, NodeConfig()),
+        ({CACHE: json.dumps({"spec": None})}, NodeConfig()),
+        ({CACHE: "{}"}, NodeConfig()),
+    ],
+)
+def test_cache(tmp_path, files, expected) -> None:
+    assert seen(tmp_path, files) == expected
+
+
+@pytest.mark.parametrize(
+    ("config", "static"),
+    [
+        (STATIC_TOML, StaticWiring(ADDRESS, ROOT)),
+        ('[plugins."io.containerd.grpc.v1.cri".containerd]\nsnapshotter = "soci"\n', StaticWiring("", "")),
+        ("[proxy_plugins.soci]\ntype = 'snapshot'\n", None),
+        ("# soci\n", None),
+        (f"[{V3}]\nsnapshotter = 'stargz'\nx = 'soci'\n", None),
+        (f"[{V3}]\nsnapshotter = 'soci'\n[proxy_plugins]\nsoci = 1\n", StaticWiring("", "")),
+    ],
+)
+def test_static_wiring(tmp_path, config, static) -> None:
+    assert seen(tmp_path, {CACHE: cache(config)}).static == static
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        ("", "Expecting value"),
+        ("[]", "found list"),
+        ("{", "Expecting property name"),
+        (b"\xff", "decode"),
+        (cache("soci = ["), "containerd.config is not TOML"),
+        ("[" * 200_000, "recursion"),
+    ],
+)
+def test_a_cache_that_can_not_be_used(tmp_path, data, found) -> None:
+    with pytest.raises(StateError, match=found):
+        seen(tmp_path, {CACHE: data})
+
+
+def test_an_image_has_no_user_data(tmp_path) -> None:
+    files = {
+        CACHE: cache(f"[{V3}]\n"),
+        dropin("10-a.json"): '{"spec": {"featureGates": {"FastImagePull": true}}}',
+    }
+    assert seen(tmp_path, files, cached=False) == NodeConfig(gate=True)
+
+
+YAML = "spec:\n  containerd:\n    config: |\n      {}\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "containerd", "v3"),
+    [
+        ("10-a.yaml", YAML.format("[plugins.'io.containerd.cri.v1.runtime']"), True, True),
+        ("10-a.yml", YAML.format('[plugins."io.containerd.grpc.v1.cri"]'), True, False),
+        ("10-a.json", json.dumps({"spec": {"containerd": {"config": f"[{V3}]\n"}}}), True, True),
+        (".hidden.json", json.dumps({"spec": {"containerd": {"config": f"[{V3}]\n"}}}), True, True),
+        ("90-z.yaml", YAML.format(f"[{V3}]"), True, True),
+        ("10-a.yaml", "spec:\n  kubelet:\n    config:\n      maxPods: 5\n", False, False),
+        ("10-a.conf", YAML.format(f"[{V3}]"), False, False),
+        ("10-a.yaml", f"# [{V3}]\nspec: {{}}\n", False, False),
+        (
+            "50-soci-bootstrap.json",
+            json.dumps({"spec": {"containerd": {"config": f"[{V3}]\n"}}}),
+            False,
+            False,
+        ),
+    ],
+)
+def test_the_dialect_of_other_drop_ins(tmp_path, name, text, containerd, v3) -> None:
+    found = seen(tmp_path, {dropin(name): text, CACHE: cache()})
+    assert (found.containerd, found.v3) == (containerd, v3)
+
+
+@pytest.mark.parametrize(
+    ("cached", "text", "gate"),
+    [
+        (False, "featureGates:\n  FastImagePull: true\n", True),
+        (False, '{"featureGates": {"FastImagePull": true}}', True),
+        (False, '{"featureGates":{"FastImagePull":true}}', True),
+        (True, "featureGates:\n  FastImagePull: false\n", False),
+        (True, "featureGates:\n  FastImagePull: FALSE\n", False),
+        (True, "featureGates:\n  Other: false\n", True),
+        (True, "featureGates:\n  # FastImagePull: false\n", True),
+        (True, "featureGates: {FastImagePull: maybe}\n", True),
+    ],
+)
+def test_the_gate_in_other_drop_ins(tmp_path, cached, text, gate) -> None:
+    files = {CACHE: cache(featureGates={"FastImagePull": cached}), dropin("10-a.yaml"): text}
+    assert seen(tmp_path, files).gate is gate
+
+
+@pytest.mark.parametrize(
+    ("text", "static"),
+    [
+        (json.dumps({"spec": {"containerd": {"config": STATIC_TOML}}}), StaticWiring(ADDRESS, ROOT)),
+        (
+            "spec:\n  containerd:\n    config: |\n" + STATIC_TOML.replace("[", "      ["),
+            StaticWiring(ADDRESS, ROOT),
+        ),
+        (YAML.format("snapshotter='soci'"), StaticWiring("", "")),
+        (YAML.format("# snapshotter = 'soci'"), None),
+        (YAML.format("snapshotter = 'overlayfs'"), None),
+        (YAML.format("disable_snapshotter = 'soci'"), None),
+    ],
+)
+def test_static_wiring_in_other_drop_ins(tmp_path, text, static) -> None:
+    assert seen(tmp_path, {dropin("10-a.yaml"): text}).static == static
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "later"),
+    [
+        ("60-a.yaml", YAML.format("snapshotter = 'overlayfs'"), True),
+        ("50-soci-bootstrap.yaml", "imageServiceEndpoint: x", True),
+        ("40-a.yaml", YAML.format("snapshotter = 'overlayfs'"), False),
+        ("60-a.yaml", "spec: {}\n", False),
+    ],
+)
+def test_what_sorts_after_ours(tmp_path, name, text, later) -> None:
+    assert seen(tmp_path, {dropin(name): text}).later == ((dropin(name),) if later else ())
+
+
+def test_ours_is_not_the_users(tmp_path) -> None:
+    assert seen(tmp_path, {DROPIN: YAML.format("snapshotter = 'soci'")}) == NodeConfig()
