@@ -17,6 +17,9 @@ PIPE = 1 << 20
 F_SETPIPE_SZ = 1031  # fcntl names it from Python 3.10 on
 READ = 1 << 18
 WRITE = 1 << 20
+PLAIN = 10
+HEADER = 1 << 17
+"""Bytes, more than any sane header of a member has: the library fails on some that come in two pieces."""
 
 
 def main() -> None:
@@ -68,6 +71,7 @@ def inflate(igzip_lib: "ModuleType") -> None:
     if not data:
         raise EOFError("empty input")
     while data:
+        data = fill(data)
         member = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP)
         while True:
             write(member.decompress(data, WRITE))
@@ -84,6 +88,16 @@ def inflate(igzip_lib: "ModuleType") -> None:
             if not block:
                 return
             data = block.lstrip(b"\0")
+
+
+def fill(data: bytes) -> bytes:
+    """At least a whole header of a member, or all that there is; a plain one is ten bytes."""
+    while len(data) < HEADER if data[3:4] != b"\0" else len(data) < PLAIN:
+        block = os.read(0, READ)
+        if not block:
+            break
+        data += block
+    return data
 
 
 def write(data: bytes) -> None:

@@ -275,6 +275,36 @@ class TestOurs:
         assert done.stderr.startswith(b"soci-bootstrap gunzip: ")
         assert done.stderr.count(b"\n") == 1
 
+    @pytest.mark.parametrize("flags", [2, 4 | 8, 2 | 4 | 8 | 16])
+    def test_a_header_that_comes_in_pieces(self, ours: Path, flags: int) -> None:
+        # The library fails on some of these when a header is split between two calls.
+        fields = (b"\x02\0ab" if flags & 4 else b"") + (b"name\0" if flags & 8 else b"")
+        head = (
+            b"\x1f\x8b\x08"
+            + bytes([flags])
+            + b"\0" * 4
+            + b"\0\x03"
+            + fields
+            + (b"why\0" if flags & 16 else b"")
+        )
+        if flags & 2:
+            head += (zlib.crc32(head) & 0xFFFF).to_bytes(2, "little")
+        member = head + WHOLE[10:]
+        with subprocess.Popen(
+            [ours], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stdin is not None
+            for piece in (
+                WHOLE,
+                *(member[at : at + 1] for at in range(len(head) + 1)),
+                member[len(head) + 1 :],
+            ):
+                process.stdin.write(piece)
+                process.stdin.flush()
+                time.sleep(0.002)
+            output, errors = process.communicate()
+        assert (process.returncode, output, errors) == (0, TEXT * 2, b"")
+
     def test_a_bomb_takes_no_memory(self, ours: Path) -> None:
         packer = zlib.compressobj(9, zlib.DEFLATED, 31)
         bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(256)) + packer.flush()
