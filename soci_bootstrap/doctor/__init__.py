@@ -6,13 +6,15 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from soci_bootstrap.doctor.finding import EXIT_STATUS, Check, verdict
 
 if TYPE_CHECKING:
     from soci_bootstrap.console import Console
+    from soci_bootstrap.doctor.node import Node
     from soci_bootstrap.settings import Settings
+    from soci_bootstrap.system import System
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,39 @@ def run(settings: Settings, console: Console) -> Result:
     from soci_bootstrap.doctor.rules import judge
     from soci_bootstrap.system import System
 
+    file = _bundle_file(settings)
     system = System(settings.root)
     node = observe(system)
     checks = judge(node)
     word = verdict(checks)
-    return Result(word, checks, table.render(word, checks, colour=_colour()))
+    result = Result(word, checks, table.render(word, checks, colour=_colour()))
+    if file is not None:
+        _write_bundle(file, settings, console, system, node, result)
+    return result
+
+
+def _bundle_file(settings: Settings) -> IO[bytes] | None:
+    if settings.bundle is None:
+        return None
+    from soci_bootstrap.doctor import bundle
+
+    return bundle.create(settings.bundle)
+
+
+def _write_bundle(
+    file: IO[bytes], settings: Settings, console: Console, system: System, node: Node, result: Result
+) -> None:
+    from soci_bootstrap.doctor import bundle, table
+
+    plain = table.render(result.verdict, result.checks, colour=False)
+    try:
+        with file:
+            bundle.write(file, bundle.members(system, node, result.document, plain))
+    except OSError as error:
+        os.unlink(str(settings.bundle))
+        console.error(f"the bundle {settings.bundle} could not be written: {error.strerror or error}")
+        return
+    console.info(f"wrote {settings.bundle}, secrets taken out; look through it before you send it")
 
 
 def _colour() -> bool:

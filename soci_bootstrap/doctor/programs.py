@@ -24,14 +24,14 @@ _CLOCK_SLACK = 2.0
 
 def systemctl_show(system: System) -> dict[str, Unit]:
     """All units in one call."""
-    argv = [_program(system, "systemctl"), "show", "-p", ",".join(outputs.SHOWN), *UNITS]
+    argv = [find(system, "systemctl"), "show", "-p", ",".join(outputs.SHOWN), *UNITS]
     done = system.run(argv, timeout=_SECONDS)
     return outputs.units(checked([argv[0], "show", "…"], done))
 
 
 def config_dump(system: System, config: str) -> bytes:
     """Containerd's effective configuration, as TOML."""
-    argv = [_program(system, "containerd"), "--config", config, "config", "dump"]
+    argv = [find(system, "containerd"), "--config", config, "config", "dump"]
     return checked(argv, system.run(argv, timeout=_SECONDS))
 
 
@@ -48,7 +48,7 @@ def version(system: System, program: str) -> tuple[int, bytes]:
 
 def journal_errors(system: System, unit: Seen[Unit]) -> tuple[str, ...]:
     """Errors of SOCI's running daemon, or of this boot where none runs."""
-    argv = [_program(system, "journalctl"), "--no-pager", "-q", "-b", "-o", "json", "-n", _JOURNAL_LINES]
+    argv = [find(system, "journalctl"), "--no-pager", "-q", "-b", "-o", "json", "-n", _JOURNAL_LINES]
     if isinstance(unit, Unit) and unit.invocation and unit.active == "active":
         argv.append(f"_SYSTEMD_INVOCATION_ID={unit.invocation}")
     else:
@@ -131,11 +131,12 @@ def ask_registries(system: System, observed: Facts) -> tuple[Registry, ...]:
 
 
 def _unpacked(system: System) -> dict[str, bool]:
-    argv = [_program(system, "ctr"), "-n", NAMESPACE, "images", "check", "--snapshotter", "soci"]
+    argv = [find(system, "ctr"), "-n", NAMESPACE, "images", "check", "--snapshotter", "soci"]
     return outputs.unpacked(checked(argv, system.run(argv, timeout=_SECONDS)))
 
 
-def _program(system: System, name: str) -> str:
+def find(system: System, name: str) -> str:
+    """A program on the node's PATH; raises ``CommandError`` for none."""
     found = system.which(name)
     if found is None:
         raise CommandError(f"{name} is not on this node", expected="it on the PATH", remedy=f"install {name}")

@@ -92,7 +92,7 @@ FAULTS = (
     Broken("drop-in missing", f"rm {NODEADM}/50-soci-bootstrap.json", "node-config.drop-in"),
     Broken(
         "drop-in after ours",
-        f"printf 'spec:\\n  containerd:\\n    config: snapshotter = \"overlayfs\"\\n' >{NODEADM}/90-team.yaml",
+        f"printf 'spec: {{containerd: {{config: snapshotter = overlayfs}}}}\\n' >{NODEADM}/90-team.yaml",
         "node-config.later",
         "degraded",
     ),
@@ -124,12 +124,6 @@ FAULTS = (
         f"mkdir -p /etc/containerd/conf.d; printf '{_SHADOW}' >/etc/containerd/conf.d/99-nvidia.toml; "
         f"sed -i '1i imports = [\"/etc/containerd/conf.d/*.toml\"]' {CONTAINERD}",
         "containerd.imports",
-    ),
-    Broken(
-        "containerd unpacks in parallel itself",
-        f"""printf '[plugins."io.containerd.transfer.v1.local"]\nmax_concurrent_unpacks = 4\n' >>{CONTAINERD}""",
-        "containerd.unpacks",
-        "degraded",
     ),
     Broken(
         "mirror of a registry out of reach",
