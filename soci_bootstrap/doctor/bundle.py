@@ -158,4 +158,5 @@ def _versions() -> str:
     from soci_bootstrap.cli import version
 
     kernel = os.uname()
-    return f"soci-bootstrap {version()}\nPython {sys.version}\n{kernel.sysname} {kernel.release} {kernel.machine}\n"
+    running = f"{kernel.sysname} {kernel.release} {kernel.machine}"
+    return f"soci-bootstrap {version()}\nPython {sys.version}\n{running}\n"

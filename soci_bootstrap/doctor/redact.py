@@ -19,7 +19,7 @@ REMOVED = "(removed)"
 _NAMES = (
     r"pass(?:word|wd|phrase)?|pwd|secret|token|credential|cred|auth|authorization|bearer|cookie|session|"
     r"private|api[-_]?key|access[-_]?key|key[-_]?data|certificate[-_]?(?:authority|data)|ca[-_]?(?:data|bundle|cert)|"
-    r"user(?:name)?|signature|sig|x-amz-[a-z-]+|pat|jwt|otp|pin|webhook|dsn|connection[-_]?string"
+    r"username|signature|sig|x-amz-[a-z-]+|pat|jwt|otp|webhook|dsn|connection[-_]?string"
 )
 _SECRET_KEY = re.compile(rf"(?i)(?:^|[^a-z]|(?<=[a-z])(?=[A-Z]))(?:{_NAMES})(?:s|data|key|id)?(?:$|[^a-z])")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -30,7 +30,7 @@ _HARMLESS = frozenset({"disable_token", "userdata", "enable_keychain", "cri_keyc
 _PEM = re.compile(r"-----BEGIN [^-]+-----.*?(?:-----END [^-]+-----|\Z)", re.DOTALL)
 _USER_INFO = re.compile(r"(?<=://)[^\s\"'<>]*@(?!sha256:)")
 _QUERY = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*://[^\s?#\"'<>]*)[?#][^\s\"'<>]*")
-_SCHEME_WORD = re.compile(r"(?i)\b(basic|bearer|digest|negotiate|token)\s+[A-Za-z0-9._~+/=:-]{6,}")
+_SCHEME_WORD = re.compile(r"(?i)\b(basic|bearer|token)\s+[A-Za-z0-9._~+/=:-]{6,}")
 _PROXY = re.compile(r"(?i)(\b[a-z_]*proxy[a-z_]*\b[\"']?\s*[=:]\s*[\"']?)[^\s\"'@]*@")
 _KEY_ID = re.compile(r"\b(?:AKIA|ASIA|AGPA|AIDA|AROA|ANPA)[A-Z0-9]{12,}\b")
 _KNOWN_TOKEN = re.compile(
@@ -42,11 +42,11 @@ _HEX = re.compile(r"[0-9a-f]+|[0-9A-F]+")
 _FLAG = re.compile(
     r"(?P<name>--?[A-Za-z][A-Za-z0-9-]*)(?P<gap>[= ]+)(?P<value>\"[^\"]*\"|'[^']*'|[^\s\"'-][^\s\"']*)"
 )
-_ASSIGNED = re.compile(
-    r"(?P<quote>[\"']?)(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)(?P=quote)(?P<gap>\s*[=:]\s*)"
-    r"(?P<value>\[[^\]\n]*\]|\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'|[^\s,;}\]\"'][^\n,;}\]\"']*)"
+_ASSIGNED = re.compile(r"(?P<quote>[\"']?)(?P<name>[A-Za-z_][A-Za-z0-9_.-]*)(?P=quote)\s*[=:][^\S\n]*")
+_QUOTED = re.compile(r"\"(?:[^\"\\\n]|\\.)*\"|'[^'\n]*'")
+_BLOCK = re.compile(
+    r"^(?P<indent>\s*)(?:- )?[\"']?(?P<name>[A-Za-z0-9_.-]+)[\"']?\s*[=:]\s*(?:[|>][+-]?|[\[{]*)[^\S\n]*$"
 )
-_BLOCK = re.compile(r"^(?P<indent>\s*)(?:- )?[\"']?(?P<name>[A-Za-z0-9_.-]+)[\"']?\s*:\s*[|>][+-]?\s*$")
 
 
 def file(name: str, data: bytes) -> bytes:
@@ -93,13 +93,15 @@ def text(found: str) -> str:
     for pattern in (_KEY_ID, _KNOWN_TOKEN, _JWT):
         found = pattern.sub(REMOVED, found)
     found = _FLAG.sub(_flag, found)
-    found = _ASSIGNED.sub(_assigned, found)
+    found = _without_assigned(found)
     return _BLOB.sub(_blob, found)
 
 
 def is_secret(name: str) -> bool:
     """Whether a key's name says that its value is a secret."""
-    return name.lower() not in _HARMLESS and bool(_SECRET_KEY.search(_words(name)))
+    # Where paths are keys, a word in one says nothing.
+    harmless = "/" in name or name.lower() in _HARMLESS
+    return not harmless and bool(_SECRET_KEY.search(_words(name)))
 
 
 def _member(name: str, below: Any) -> Any:
@@ -117,11 +119,29 @@ def _flag(match: re.Match[str]) -> str:
     return f"{match['name']}{match['gap']}{REMOVED}" if is_secret(match["name"]) else match[0]
 
 
-def _assigned(match: re.Match[str]) -> str:
-    if not is_secret(match["name"]) or match["value"].startswith(REMOVED):
-        return match[0]
-    quote = match["quote"]
-    return f"{quote}{match['name']}{quote}{match['gap']}{REMOVED}"
+def _without_assigned(found: str) -> str:
+    """``NAME=value`` and ``name: value`` of any file or command line, the name a secret's.
+
+    Unquoted, a value ends with its line: how much of that is the secret only the program knows.
+    """
+    kept, position = "", 0
+    while (match := _ASSIGNED.search(found, position)) is not None:
+        kept += found[position : match.end()]
+        position = match.end()
+        if is_secret(match["name"]):
+            quote = found[match.start() - 1 : match.start()]
+            position = _value_end(found, position, "" if match["quote"] or quote not in {'"', "'"} else quote)
+            kept += REMOVED
+    return kept + found[position:]
+
+
+def _value_end(found: str, start: int, quote: str) -> int:
+    """Where a value ends; ``quote`` is open before its name, as in ``Environment="NAME=value"``."""
+    quoted = _QUOTED.match(found, start)
+    if quoted and not quote:
+        return quoted.end()
+    ends = (at for mark in (quote, "\n") if mark and (at := found.find(mark, start)) >= 0)
+    return min(ends, default=len(found))
 
 
 def _blob(match: re.Match[str]) -> str:
