@@ -25,6 +25,11 @@ spec:
 """
 NEWEST = 20260724
 SOCI_SINCE, NODEADM_D_SINCE = 20250813, 20251020
+RUN = "/usr/bin/nodeadm init --skip config --config-source imds://user-data"
+RUN_WITH_DROPINS = (
+    f"{RUN} --config-source file:///etc/eks/nodeadm.d/ --config-cache /run/eks/nodeadm/config.json"
+)
+"""What nodeadm-run.service executes, before and since ``NODEADM_D_SINCE``."""
 _INSTANCE = {
     "id": "i-1234567890abcdef0",
     "region": "us-west-2",
@@ -35,7 +40,18 @@ _INSTANCE = {
 _CLOUD_CONFIG = """\
 datasource_list: [NoCloud]
 network: {config: disabled}
+cloud_init_modules: []
+cloud_config_modules: []
+cloud_final_modules: [scripts-user]
 """
+_NOT_AS_ON_AL2023 = {
+    # There multi-user.target waits for nodeadm-run, which waits for these.
+    "cloud-final.service": "After=multi-user.target\n",
+    "cloud-init.target": "After=multi-user.target\n",
+    # There nodeadm-config, an ordinary service, comes before this one.
+    "cloud-init.service": "Before=sysinit.target\n",
+}
+"""Lines to take out of Debian's units of cloud-init, where they have them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,10 +136,10 @@ def _describe(node: Node, chosen: Ami) -> None:
 
 def _install_units(node: Node, chosen: Ami) -> None:
     units = "/etc/systemd/system"
-    run = "/usr/bin/nodeadm init --skip config --config-source imds://user-data"
+    run = RUN
     config = (ami.INSIDE / "units/nodeadm-config.service").read_text()
     if chosen.generation >= NODEADM_D_SINCE:
-        run += " --config-source file:///etc/eks/nodeadm.d/ --config-cache /run/eks/nodeadm/config.json"
+        run = RUN_WITH_DROPINS
         node.disk.path("/etc/eks/nodeadm.d").mkdir(parents=True)
     else:
         config = config.replace(" --config-cache /run/eks/nodeadm/config.json", "")
@@ -154,14 +170,10 @@ def _seed_cloud_init(node: Node, userdata: str) -> None:
     disabled = node.disk.path("/etc/cloud/cloud-init.disabled")
     disabled.parent.mkdir(parents=True, exist_ok=True)
     rootfs.white_out(disabled)
-    for name in ("cloud-final.service", "cloud-init.target"):
-        # As on AL2023. Debian's come after multi-user.target, which here waits for nodeadm-run, which waits
-        # for them.
-        for layer in node.disk.layers:
-            if (layer / "lib/systemd/system" / name).exists():
-                text = (layer / "lib/systemd/system" / name).read_text()
-                node.write(f"/etc/systemd/system/{name}", text.replace("After=multi-user.target\n", ""))
-                break
+    for name, line in _NOT_AS_ON_AL2023.items():
+        place = node.disk.find(f"/usr/lib/systemd/system/{name}")
+        if place.exists():
+            node.write(f"/etc/systemd/system/{name}", place.read_text().replace(line, ""))
 
 
 def _seed_stand_in(node: Node, userdata: str) -> None:

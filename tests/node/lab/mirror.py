@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -103,6 +105,7 @@ def _authority() -> Path:
     """A directory with ca.pem and server.pem (key, certificate), made for this test run."""
     place = rootfs.cache_dir() / "nodes" / f"{os.getpid()}-tls"
     place.mkdir(parents=True, exist_ok=True)
+    atexit.register(shutil.rmtree, place, ignore_errors=True)
     (place / "names").write_text(
         f"subjectAltName=DNS:{HOST},DNS:localhost,DNS:*.test,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n"
     )
