@@ -116,7 +116,7 @@ class Convergence:
     def install(self) -> tuple[str, str | None]:
         """All of it; the outcome and, where it did not take effect yet, why."""
         if self._found is not None:
-            sweep(self.system, (RECORD, *self._found.before))
+            sweep(self.system, (RECORD, memo.PATH, *self._found.before))
         if self._node:
             self.lay_ground()
         plan = self.make_plan()
@@ -186,8 +186,11 @@ class Convergence:
         """Apply a plan: software, configuration, the proof that it runs here, wiring."""
         for warning in plan.desired.wiring.warnings:
             self.console.warn(warning)
+        if self._image:
+            self.system.remove(memo.PATH)
         self._remember_units()
         self._rest.claim(plan.desired.wiring.root)
+        self._rest.record = replace(self._rest.record, prepulled=self._prepulled())
         self._rest.prepare(step.item for step in plan.pending if step.item)
         self._apply_phase(plan, Phase.GROUND)
         self._apply_phase(plan, Phase.SOFTWARE)
@@ -205,13 +208,20 @@ class Convergence:
         if self._effect is Effect.NOW:
             self._switch_now(plan)
         else:
+            if self._node:
+                self._record_wiring(plan)
             self._apply_phase(plan, Phase.WIRING)
 
-    def _switch_now(self, plan: Plan) -> None:
-        """Wire a node whose containerd runs; the hooks, which look at the record, check it on the way."""
+    def _record_wiring(self, plan: Plan) -> Wired:
+        """Before it is done: a run killed in between leaves a node whose hooks know of it."""
         wired = _wired(plan.desired, self._facts_now)
         self._rest.record = replace(self._rest.record, wiring=wired.to_json())
         save(self.system, self._rest.record)
+        return wired
+
+    def _switch_now(self, plan: Plan) -> None:
+        """Wire a node whose containerd runs; the hooks, which look at the record, check it on the way."""
+        wired = self._record_wiring(plan)
         state.recovered(self.system)
         self._switch = Switch(self.system, self.console, self.deadline)
         self._switch.begin(live.running(self.system))
@@ -235,6 +245,7 @@ class Convergence:
             wiring={} if self._image else _wired(desired, found).to_json(),
             excluded=() if self._image else tuple(sorted(self._excluded)),
             registries={} if self._image else self._answers,
+            prepulled=None if self._image else self._prepulled(),
             node_config=facts.node_config_json(found.node_config) if found.boot_id else {},
         )
         save(self.system, settled(record))
@@ -244,8 +255,6 @@ class Convergence:
         self._rest.record = let_go(self.system, settled(record), self._wanted | _GROUND)
         save(self.system, self._rest.record)
         self.sha256 = self._archive_digest()
-        if self._image:
-            self.system.remove(memo.PATH)
         if self._node:
             memo.mark_planned()
             state.recovered(self.system)
@@ -255,15 +264,20 @@ class Convergence:
     ) -> None:
         """Let the next run with these settings see by stat() alone that there is nothing to do."""
         if not any(word.startswith("--config") for word in argv):
-            data = self._memo(argv, environ, document, text)
-            self.system.write(memo.PATH, data, 0o600)
+            self._save_memo(self._memo(argv, environ, document, text))
 
     def memorize_boot(self) -> None:
         """The same after a boot that had something to do, for the settings of the last install."""
         saved = self.system.read(memo.PATH)
         renewed = memo.renewed(saved, self._memo((), {}, {}, "")) if saved else b""
         if renewed and renewed != saved:
-            self.system.write(memo.PATH, renewed, 0o600)
+            self._save_memo(renewed)
+
+    def _save_memo(self, data: bytes) -> None:
+        try:
+            self.system.write(memo.PATH, data, 0o600)
+        except BootstrapError as error:
+            self.console.debug(f"the next run takes the long way: {error}")
 
     def _memo(
         self, argv: Sequence[str], environ: Mapping[str, str], document: Mapping[str, object], text: str
@@ -327,6 +341,7 @@ class Convergence:
             outcome="degraded",
             reason=reason,
             registries=self._answers,
+            prepulled=self._prepulled(),
         )
         try:
             if found and plan and (found.node_config.static or found.node_config.gate):
@@ -341,7 +356,9 @@ class Convergence:
         """The user's own NodeConfig wires SOCI, which does not run here: nodeadm is told otherwise."""
         wired = _wired(desired, found)
         applier = Applier(self.system, record)
-        items: list[Item] = [item for item in desired.wiring.items if isinstance(item, Gone)]
+        items: list[Item] = [
+            item for item in desired.wiring.items if isinstance(item, Gone) and item.path != DROPIN
+        ]
         if wired.mode == "nodeadm" and wired.fallback:
             items.append(File("fallback", DROPIN, wired.fallback.encode(), Phase.WIRING))
         applier.prepare(items)
@@ -469,7 +486,9 @@ class Convergence:
         """The socket listens; the daemon itself is started by containerd's start, not from here."""
         if plan.changes("service-restarted"):
             self._restarted.append(facts.SERVICE)
-            self._systemctl("restart", facts.SERVICE)
+            # With containerd yet to start its root may be about to move to an array.
+            up = self._facts_now.units["containerd.service"].active == "active"
+            self._systemctl("restart" if up else "stop", facts.SERVICE)
         if plan.changes("socket-started"):
             self._started.append(facts.SOCKET)
             self._systemctl("start", facts.SOCKET)
@@ -528,6 +547,12 @@ class Convergence:
         if self._plan is None:
             raise StateError("a run is recorded before it was planned", remedy="report this")
         return self._plan.desired
+
+    def _prepulled(self) -> int | None:
+        known = self._found.prepulled if self._found else None
+        if known is not None or self._facts is None:
+            return known
+        return self._facts.store.overlayfs_snapshots
 
     def _remember_units(self) -> None:
         """Before the first change: what ran, for rollback to leave it running."""

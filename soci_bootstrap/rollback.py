@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from soci_bootstrap import lock, state
+from soci_bootstrap import lock, memo, state
 from soci_bootstrap.console import Console
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, RefusedError
@@ -208,7 +208,7 @@ class Rollback:
         self._remove_ours()
 
     def _begin(self) -> None:
-        sweep(self.system, (RECORD, state.PATH, *self.record.before), hooks=True)
+        sweep(self.system, (RECORD, state.PATH, memo.PATH, *self.record.before), hooks=True)
         active = dict(self.record.units_active)
         if self._runtime is not None:
             active.update(self._runtime.to_start_again())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from types import TracebackType
@@ -55,7 +56,9 @@ class StagedFile:
         if self._fd >= 0:
             os.close(self._fd)
         if not self._kept:
-            os.unlink(self.path)
+            # Why it is not kept matters more than that a broken disk won't let go of it.
+            with contextlib.suppress(OSError):
+                os.unlink(self.path)
 
     def reserve(self, size: int) -> None:
         """Have the blocks for ``size`` bytes set aside, so that a full disk shows now."""

@@ -6,6 +6,7 @@ looked up below it the way chroot would, links included, and nothing there is ev
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -152,8 +153,7 @@ class System:
     def read(self, path: str) -> bytes | None:
         """A file's bytes, links followed; None where there is none."""
         try:
-            with open(self.path(self.followed(path)), "rb") as file:
-                return file.read()
+            return read_regular(self.path(self.followed(path)))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -299,8 +299,12 @@ class System:
             self.before_change(f"mkdir {directory}")
             host = self.path(directory)
             try:
-                os.mkdir(host, 0o700)
-                os.chmod(host, mode)
+                # In one step: a run killed in between would leave a directory that nobody can enter.
+                umask = os.umask(0)
+                try:
+                    os.mkdir(host, mode)
+                finally:
+                    os.umask(umask)
                 self._chown(host)
             except FileExistsError:
                 continue
@@ -409,6 +413,20 @@ class System:
         return Completed(done.returncode, done.stdout, done.stderr)
 
 
+def read_regular(host: str) -> bytes:
+    """All of a file; never waits for a FIFO or a device.
+
+    Raises:
+        OSError: it can't be read, or is no regular file.
+    """
+    with open(os.open(host, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        kind = os.fstat(file.fileno()).st_mode
+        if not stat.S_ISREG(kind):
+            what = "a directory" if stat.S_ISDIR(kind) else "neither a file nor a directory"
+            raise OSError(errno.EINVAL, what, host)
+        return file.read()
+
+
 def checked(argv: Sequence[str], done: Completed) -> bytes:
     """A program's stdout, or a ``CommandError`` with its status and last words."""
     if done.status == 0:
@@ -429,13 +447,9 @@ def _create(staged: str) -> int:
 
 
 def _discard(host: str) -> None:
-    try:
+    """Best effort: what can't be removed shows when a file of that name is to be created."""
+    with contextlib.suppress(OSError):
         os.unlink(host)
-    except (FileNotFoundError, NotADirectoryError):
-        pass
-    except OSError as error:
-        if error.errno not in {errno.EROFS, errno.EACCES, errno.EPERM, errno.EISDIR}:
-            raise
 
 
 def _sync_directory(host: str) -> None:

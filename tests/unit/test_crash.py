@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from soci_bootstrap import install, rollback
+from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.record import load
 from soci_bootstrap.system import System
 from tests.unit import trees
-from tests.unit.trees import KILLED, WatchedSystem, Watched, content, copied, differences
+from tests.unit.trees import KILLED, Watched, WatchedSystem, content, copied, differences
 
 MEMO = "/var/lib/soci-bootstrap/converged.json"
 DROPIN = "etc/eks/nodeadm.d/50-soci-bootstrap.json"
@@ -78,6 +82,7 @@ class Runner:
     def run(self, root: Path, command: str, *words: str, newer: bool = False) -> str:
         if command == "rollback":
             result = rollback.run(trees.settings(command, "--root", str(root), *words), trees.QUIET)  # type: ignore[arg-type]
+            assert result.exit_status == 0, result.reason
             return result.outcome
         tarball, digest = self.releases[newer]
         version = "0.15.0" if newer else "0.14.1"
@@ -86,6 +91,36 @@ class Runner:
         found = install.run(trees.settings(command, *line, *machine, *words), trees.QUIET)  # type: ignore[arg-type]
         assert found.exit_status == 0, found.reason
         return found.outcome
+
+
+class Stage:
+    """A case, set up: the tree it starts from, and what an undisturbed run makes of it."""
+
+    def __init__(self, case: Case, scratch: Path) -> None:
+        self.case = case
+        self.runner = Runner(scratch)
+        pristine = trees.eks(scratch / "pristine", dropins=case.dropins)
+        self.start = copied(pristine, scratch / "start")
+        for command in case.before:
+            self.runner.run(self.start, *command)
+        self.original = content(pristine)
+        wanted = copied(self.start, scratch / "wanted")
+        watch = WatchedSystem.watch = Watched()
+        self.run(wanted)
+        self.changes = tuple(watch.seen)
+        self.reference = content(wanted, apart=(MEMO,))
+        self._scratch = scratch
+
+    def counted(self) -> int:
+        """How many calls to the operating system change a file."""
+        root = copied(self.start, self._scratch / "counted")
+        with trees.Calls() as calls:
+            self.run(root)
+        return calls.count
+
+    def run(self, root: Path) -> str:
+        newer = self.case.name.startswith("another")
+        return self.runner.run(root, self.case.command, *self.case.words, newer=newer)
 
 
 def joins(root: Path) -> None:
@@ -106,23 +141,10 @@ def joins(root: Path) -> None:
 @pytest.mark.subprocess
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_run_killed_before_any_change_converges_when_run_again(case: Case, tmp_path: Path) -> None:
-    runner = Runner(tmp_path)
-    pristine = trees.eks(tmp_path / "pristine", dropins=case.dropins)
-    start = copied(pristine, tmp_path / "start")
-    for command in case.before:
-        runner.run(start, *command)
-    newer = case.name.startswith("another")
-    original = content(pristine)
-
-    def run(root: Path) -> str:
-        return runner.run(root, case.command, *case.words, newer=newer)
-
-    watch = WatchedSystem.watch = Watched()
-    wanted = copied(start, tmp_path / "wanted")
-    run(wanted)
-    changes = tuple(watch.seen)
+    stage = Stage(case, tmp_path)
+    runner, start, run = stage.runner, stage.start, stage.run
+    original, reference, changes = stage.original, stage.reference, stage.changes
     assert len(changes) > 10
-    reference = content(wanted, apart=(MEMO,))
     if case.command == "rollback":
         assert differences(reference, original) == []
 
@@ -142,9 +164,67 @@ def test_a_run_killed_before_any_change_converges_when_run_again(case: Case, tmp
         again = run(root)
         assert differences(content(root, apart=(MEMO,)), reference) == [], change
         outcomes.append((change.replace(str(root), ""), again, rolled))
-    print(f"\n{case.name}: killed before each of {len(changes)} changes")
+    sys.stdout.write(f"\n{case.name}: killed before each of {len(changes)} changes\n")
     for number, row in enumerate(outcomes):
-        print(f"  {number:3} {row[0]:<90} again: {row[1]:<12} or rollback: {row[2]}")
+        sys.stdout.write(f"  {number:3} {row[0]:<90} again: {row[1]:<12} or rollback: {row[2]}\n")
+
+
+FINE = [CASES[1], CASES[8]]
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("case", FINE, ids=lambda case: case.name)
+def test_a_run_killed_inside_any_change_converges_when_run_again(case: Case, tmp_path: Path) -> None:
+    stage = Stage(case, tmp_path)
+    calls = stage.counted()
+    for number in range(calls):
+        root = copied(stage.start, tmp_path / "node")
+
+        def killed(root: Path = root, number: int = number) -> None:
+            with trees.Calls(number, lambda: os._exit(KILLED)):
+                stage.run(root)
+
+        assert trees.in_child(killed) == KILLED
+        joins(root)
+        back = copied(root, tmp_path / "back")
+        stage.runner.run(back, "rollback")
+        assert differences(content(back), stage.original) == [], number
+        stage.run(root)
+        assert differences(content(root, apart=(MEMO,)), stage.reference) == [], number
+
+
+@pytest.mark.parametrize(
+    ("case", "code", "persists"),
+    [
+        pytest.param(CASES[1], errno.ENOSPC, False, id="install, disk full once"),
+        pytest.param(CASES[1], errno.EROFS, True, id="install, read-only from then on"),
+        pytest.param(CASES[4], errno.EIO, True, id="bake, disk broken from then on"),
+        pytest.param(CASES[8], errno.ENOSPC, True, id="rollback, disk full from then on"),
+    ],
+)
+def test_a_disk_that_fails_at_any_change_leaves_a_node_that_joins(
+    case: Case, code: int, persists: bool, tmp_path: Path
+) -> None:
+    stage = Stage(case, tmp_path)
+    calls = stage.counted()
+
+    def fail() -> None:
+        raise OSError(code, os.strerror(code))
+
+    failed = 0
+    for number in range(calls):
+        root = copied(stage.start, tmp_path / "node")
+        with trees.Calls(number, fail, persists=persists):
+            try:
+                stage.run(root)
+            except (BootstrapError, AssertionError):
+                failed += 1
+                if not persists and case.command != "rollback":
+                    assert differences(content(root), stage.original) == [], number
+        joins(root)
+        stage.run(root)
+        assert differences(content(root, apart=(MEMO,)), stage.reference) == [], number
+    assert failed > calls / 2
 
 
 def test_record_is_there_before_anything_is_changed(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from soci_bootstrap.console import Console
 from soci_bootstrap.settings import load
-from soci_bootstrap.system import Completed, Entry, System
+from soci_bootstrap.system import System
 
 AGENT = b"#!/usr/bin/python3 -I\nthe zipapp\n"
 DAEMON = b"\x7fELF a daemon " + bytes(range(256)) * 40
@@ -135,11 +135,11 @@ def comparable(record: dict[str, object]) -> str:
 
 def differences(one: Content, other: Content) -> list[str]:
     """What differs, a line each; empty for the same."""
-    lines = []
-    for path in sorted({*one, *other}):
-        if one.get(path) != other.get(path):
-            lines.append(f"{path}: {str(one.get(path))[:300]} != {str(other.get(path))[:300]}")
-    return lines
+    return [
+        f"{path}: {str(one.get(path))[:300]} != {str(other.get(path))[:300]}"
+        for path in sorted({*one, *other})
+        if one.get(path) != other.get(path)
+    ]
 
 
 def copied(root: Path, to: Path) -> Path:
@@ -173,6 +173,58 @@ class WatchedSystem(System):
         self.watch.before_change(what)
 
 
+_CHANGING = (
+    "rename",
+    "link",
+    "symlink",
+    "unlink",
+    "mkdir",
+    "rmdir",
+    "fsync",
+    "fchmod",
+    "chmod",
+    "posix_fallocate",
+)
+
+
+class Calls:
+    """The operating system's own calls that change files, failing as told from the outside.
+
+    Args:
+        at: the number of the call, from 0, before which ``do`` is called; -1 only counts.
+        do: what happens there.
+        persists: also before every later one.
+    """
+
+    def __init__(
+        self, at: int = -1, do: Callable[[], None] = lambda: None, *, persists: bool = False
+    ) -> None:
+        self.at = at
+        self.do = do
+        self.persists = persists
+        self.count = 0
+
+    def __enter__(self) -> Calls:  # noqa: PYI034 - Self is not in typing before 3.11
+        self._real = {name: getattr(os, name) for name in _CHANGING}
+        for name, real in self._real.items():
+            setattr(os, name, self._watched(real))
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for name, real in self._real.items():
+            setattr(os, name, real)
+
+    def _watched(self, real: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **keywords: object) -> object:
+            number = self.count
+            self.count += 1
+            if number == self.at or (self.persists and 0 <= self.at < number):
+                self.do()
+            return real(*args, **keywords)
+
+        return call
+
+
 def in_child(run: Callable[[], object]) -> int:
     """Run in a forked child; its exit status, 9 where it was killed on the way."""
     child = os.fork()
@@ -195,4 +247,3 @@ def _no_file(path: str) -> bytes:
 
 
 QUIET = Console(-1, io.StringIO())
-__all__ = ["Completed", "Entry"]
