@@ -161,9 +161,7 @@ def fit_images(system: System, ctr: Ctr, active: str) -> None:
     stranded = ctr.unusable_images(active)
     ctr.remove_images(stranded)
     if stranded:
-        _say(
-            f"removed the records of {len(stranded)} images that {active} lacks; they are pulled again"
-        )
+        _say(f"removed the records of {len(stranded)} images that {active} lacks; they are pulled again")
     state.save(system, replace(known, snapshotter=active))
 
 
@@ -176,8 +174,9 @@ def _take(path: str) -> bool:
 
 
 def _fail_open(system: System, reason: str) -> None:
-    state.degraded(system, reason)
+    # Said first: a disk that can't be written to must not keep it from the journal.
     _say(f"DEGRADED {reason}; {_REMEDY}")
+    state.degraded(system, reason)
 
 
 def _say(text: str) -> None:

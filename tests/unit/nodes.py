@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Union
 
-from soci_bootstrap.errors import CommandError
+from soci_bootstrap.errors import CommandError, StateError
 from soci_bootstrap.system import Completed, System
 
 CAPTURED = Path(__file__).parents[1] / "fixtures" / "captured"
@@ -50,6 +50,7 @@ class Node(System):
         self.programs = dict(programs or {})
         self.calls: list[str] = []
         self.refused: tuple[str, ...] = ()
+        """Changes that fail, by any part of their description."""
         for words in self.programs:
             name = words.split()[0]
             if self.which(name) is None:
@@ -60,7 +61,7 @@ class Node(System):
 
     def before_change(self, what: str) -> None:
         if any(refused in what for refused in self.refused):
-            raise PermissionError(13, "fault injected", what)
+            raise StateError(f"{what}: can't be written", found="fault injected")
 
     def run(self, argv, *, timeout, input=b"", env=None):  # noqa: A002
         call = " ".join([argv[0].rsplit("/", 1)[1], *argv[1:]])

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from nodes import Node, write
+
+from soci_bootstrap import state
+from soci_bootstrap.errors import StateError
+from soci_bootstrap.state import PATH, State
+from soci_bootstrap.system import System
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (None, State()),
+        (b"", State()),
+        (b"{}", State()),
+        (b'{"snapshotter": "soci", "degraded": "why"}', State("soci", "why")),
+        (b'{"of a newer version": 1}', State()),
+        (b"[]", State()),
+        (b"[1]", State()),
+        (b"{", State()),
+        (b"\xff", State()),
+    ],
+)
+def test_load(tmp_path, data, expected) -> None:
+    assert state.load(System(str(write(tmp_path, {PATH: data} if data is not None else {})))) == expected
+
+
+def test_what_can_not_be_read_is_a_fresh_one(tmp_path) -> None:
+    assert state.load(System(str(write(tmp_path, {PATH: None})))) == State()
+
+
+def test_saved_once(tmp_path) -> None:
+    node = Node(tmp_path)
+    state.save(node, State("soci"))
+    first = node.entry(PATH)
+    assert (first.mode, state.load(node)) == (0o600, State("soci"))
+    state.save(node, State("soci"))
+    assert node.entry(PATH).inode == first.inode
+
+
+def test_the_default_is_saved_too(tmp_path) -> None:
+    state.save(Node(tmp_path), State())
+    assert (tmp_path / PATH.lstrip("/")).exists()
+
+
+def test_degraded_and_recovered(tmp_path) -> None:
+    node = Node(write(tmp_path, {"/proc/sys/kernel/random/boot_id": "abc\n"}))
+    state.save(node, State("soci"))
+    state.degraded(node, "why")
+    found = state.load(node)
+    assert (found.snapshotter, found.degraded, found.boot_id) == ("soci", "why", "abc")
+    assert found.at.endswith("Z")
+    state.recovered(node)
+    assert state.load(node) == State("soci")
+    before = node.entry(PATH)
+    state.recovered(node)
+    assert node.entry(PATH) == before
+
+
+def test_an_image_has_no_boot(tmp_path) -> None:
+    system = System(str(write(tmp_path, {"/proc/sys/kernel/random/boot_id": "abc\n"})))
+    state.degraded(system, "why")
+    assert json.loads((tmp_path / PATH.lstrip("/")).read_bytes())["boot_id"] == ""
+
+
+def test_a_disk_that_can_not_be_written_to(tmp_path) -> None:
+    write(tmp_path, {"/var/lib/soci-bootstrap": "a file is in the way"})
+    with pytest.raises(StateError, match="can't be written"):
+        state.save(Node(tmp_path), State("soci"))
