@@ -6,7 +6,7 @@ from soci_bootstrap import releases
 from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL, difference, own, rewired, wanted
 from soci_bootstrap.doctor.node import Held, Node
-from soci_bootstrap.record import RECORD
+from soci_bootstrap.record import RECORD, ROLLING_BACK
 from soci_bootstrap.units import AGENT
 
 _LISTED = 5
@@ -48,9 +48,11 @@ def record(node: Node) -> Finding:
             INSTALL,
         )
     found = node.record
-    return ok(
-        f"{found.outcome or 'begun'}, by soci-bootstrap {found.agent or 'of unknown version'}", expected
-    )
+    if found.outcome == ROLLING_BACK:
+        return warn("a rollback was cut short", expected, "run `soci-bootstrap rollback`: it goes on")
+    if not found.outcome:
+        return warn("a run is at work, or was cut short", expected, f"{INSTALL}: it goes on")
+    return ok(f"{found.outcome}, by soci-bootstrap {found.agent or 'of unknown version'}", expected)
 
 
 def installed(node: Node) -> Finding:

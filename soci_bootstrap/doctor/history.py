@@ -71,6 +71,14 @@ def failed_open(node: Node) -> Finding:
     )
 
 
+def decidable(node: Node) -> Finding:
+    """What an install with the recorded settings would want can be told, so the next boot can too."""
+    expected = "facts that an install could decide by"
+    if isinstance(node.desired, Unseen):
+        return node.desired.judged(expected)
+    return ok("they are", expected)
+
+
 def plan(node: Node) -> Finding:
     """An install now would change nothing: facts and settings are what they were."""
     expected = "nothing that an install would change"
@@ -81,7 +89,7 @@ def plan(node: Node) -> Finding:
     if node.recorded.outcome == "baked":
         return skip("baked: each boot decides anew", expected)
     if isinstance(node.desired, Unseen):
-        return node.desired.judged(expected)
+        return skip(node.desired.why, expected)
     changes = _changes(node)
     if changes:
         return warn(

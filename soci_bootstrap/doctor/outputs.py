@@ -88,11 +88,6 @@ def unpacked(output: bytes) -> dict[str, bool]:
     return {words[0]: words[-1] == "true" for line in lines if len(words := line.split()) > 1}
 
 
-def snapshots(output: bytes) -> int:
-    """``ctr snapshots ls``: how many, the heading left out."""
-    return sum(bool(line.strip()) for line in output.splitlines()[1:])
-
-
 def journal_errors(output: bytes) -> tuple[str, ...]:
     """``journalctl -o json``: the messages that are errors, oldest first.
 

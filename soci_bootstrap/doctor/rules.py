@@ -118,7 +118,8 @@ RULES: tuple[Rule, ...] = (
         "image.pause", images.pause, (*_SERVING, "containerd.active", "containerd.snapshotter"), running=True
     ),
     Rule("snapshots", images.snapshots, ("containerd.active",), running=True),
-    Rule(PLAN, history.plan, (*_HERE, "installed")),
+    Rule("facts", history.decidable, _HERE),
+    Rule(PLAN, history.plan, (*_HERE, "facts")),
 )
 
 
