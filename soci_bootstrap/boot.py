@@ -51,8 +51,9 @@ def _converge(system: System) -> None:
             run_.install()
             run_.memorize_boot()
         except BootstrapError as error:
-            run_.undo(everything=False)
-            _fail_open(system, str(error))
+            left = run_.undo(everything=False)
+            left += run_.fall_back(str(error), undone=not left)
+            _fail_open(system, "; ".join([str(error), *left]))
 
 
 def _fail_open(system: System, reason: str) -> None:

@@ -221,11 +221,15 @@ def _refuse_stranding(settings: Settings, facts: Facts, record: Record | None) -
     was_wired = record is not None and bool(record.wiring)
     containerd = facts.units.get("containerd.service")
     running = containerd is not None and containerd.active == "active"
-    if settings.force or was_wired or running or not facts.store.overlayfs_snapshots:
+    # Those that this node pulled itself, after it failed open, are no obstacle to the next try.
+    found = facts.store.overlayfs_snapshots
+    if record is not None and record.prepulled is not None:
+        found = record.prepulled
+    if settings.force or was_wired or running or not found:
         return
     raise WiringError(
         "this image has container images pre-pulled on overlayfs, which SOCI would pull again",
-        found=f"{facts.store.overlayfs_snapshots} snapshots beyond the pause image's",
+        found=f"{found} snapshots beyond the pause image's",
         expected="none but the pause image's",
         remedy="build the image without them, or use --force to switch anyway",
     )

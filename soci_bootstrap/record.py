@@ -97,6 +97,7 @@ class Record:
         directories: directories that we made, SOCI's root among them, outermost first.
         units_active: which of the units were active before us, by name.
         wiring: what the hooks need to know, see ``wiring.Wiring.to_json``.
+        prepulled: how many snapshots overlayfs held beyond the pause image's when we first looked.
         excluded: decompressors that failed their self-test or lost the comparison on this node.
         registries: those that had to be asked directly: empty where they answered, else why not.
         node_config: the user's NodeConfig as it was before nodeadm merged ours into the cache.
@@ -114,6 +115,7 @@ class Record:
     units_active: Mapping[str, bool] = field(default_factory=dict)
     wiring: Mapping[str, Any] = field(default_factory=dict)
     registries: Mapping[str, str] = field(default_factory=dict)
+    prepulled: int | None = None
     excluded: tuple[str, ...] = ()
     node_config: Mapping[str, Any] = field(default_factory=dict)
 

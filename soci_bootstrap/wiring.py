@@ -68,8 +68,8 @@ def choose(asked: str, facts: Facts, snapshotter_root: str | None) -> Wiring:
     elif mode == "direct":
         items = _direct_items(facts, dialect, address, root)
     if config.gate:
-        # With its Requires= a SOCI that fails would keep containerd down.
-        items = (*items, Gone("gate-drop-in", NODEADM_DROPIN, Phase.WIRING))
+        # With its Requires= a SOCI that fails would keep containerd down. Before systemd reads its units anew.
+        items = (*items, Gone("gate-drop-in", NODEADM_DROPIN, Phase.CONFIGURATION))
     return Wiring(mode, dialect, address, root, static is not None, items, fallback, _warnings(facts, mode))
 
 
@@ -109,7 +109,10 @@ def _nodeadm_items(facts: Facts, dialect: str, address: str, root: str) -> tuple
     kubelet_endpoint = "" if config.static and config.image_endpoint == endpoint else endpoint
     data = _dropin(tables, kubelet_endpoint, config.gate)
     unwired = _fallback(facts, dialect, address, root) or b""
-    return (File("wiring", DROPIN, data, Phase.WIRING, unwired=unwired),) if data else ()
+    if data is None:
+        # Nothing to add to the user's own wiring; what overrode it when SOCI failed has to go.
+        return (Gone("wiring", DROPIN, Phase.WIRING),)
+    return (File("wiring", DROPIN, data, Phase.WIRING, unwired=unwired),)
 
 
 def _fallback(facts: Facts, dialect: str, address: str, root: str) -> bytes | None:
