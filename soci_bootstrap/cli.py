@@ -130,12 +130,9 @@ def version() -> str:
 
 def _load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
     from soci_bootstrap.settings import load
+    from soci_bootstrap.system import read_regular
 
-    def read_file(path: str) -> bytes:
-        with open(path, "rb") as file:
-            return file.read()
-
-    return load(argv, environ, read_file)
+    return load(argv, environ, read_regular)
 
 
 def _run(settings: Settings, console: Console) -> Result:

@@ -13,6 +13,7 @@ from typing import Any
 
 from soci_bootstrap import environment, toml
 from soci_bootstrap.errors import CommandError, WiringError
+from soci_bootstrap.paths import PLAIN, is_plain
 from soci_bootstrap.system import System
 from soci_bootstrap.unitfiles import UnitFile
 
@@ -20,7 +21,7 @@ CONFIG = "/etc/containerd/config.toml"
 ROOT = "/var/lib/containerd"
 SOCKET = "/run/containerd/containerd.sock"
 VERSION_FILE = "/etc/eks/containerd-version.txt"
-_VERSION = re.compile(rb"(?<![\w.])v?(\d+)\.(\d+)\.(\d+)")
+_VERSION = re.compile(rb"(?<![\w.])v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?!\d)")
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,16 @@ def _root(config: bytes, config_path: str) -> str:
     if b"root" not in config:
         return ROOT
     found = toml.loads(config, config_path).get("root")
-    return found if isinstance(found, str) and found.startswith("/") else ROOT
+    if not isinstance(found, str) or not found.startswith("/"):
+        return ROOT
+    if not is_plain(found.rstrip("/")):
+        raise WiringError(
+            f"{config_path} names a root that can't go into a unit file",
+            found=repr(found),
+            expected=PLAIN,
+            remedy="give containerd a root with a plainer name",
+        )
+    return found.rstrip("/")
 
 
 def concurrent_unpacks(config: bytes, name: str) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from soci_bootstrap.errors import WiringError
+from soci_bootstrap.paths import is_plain
 from soci_bootstrap.system import System
 from soci_bootstrap.unitfiles import UnitFile
 
@@ -50,6 +51,9 @@ def observe(system: System, unit: UnitFile) -> Kubelet:
         text += " " + (system.read(file) or b"").decode("utf-8", "replace")
     path, directory = CONFIG, ""
     for match in _ARGUMENT.finditer(text):
+        if not is_plain(match[2]):
+            # Relative, or a variable of its own: not ours to guess.
+            continue
         if match[1]:
             directory = match[2]
         else:

@@ -11,6 +11,10 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
 PATH = "/var/lib/soci-bootstrap/converged.json"
 PLANNED = "/run/soci-bootstrap/planned"
 """There once this boot was planned: nodeadm may have merged our drop-in into its cache since."""
@@ -118,6 +122,14 @@ def _load(root: str) -> dict[str, object] | None:
 
 
 def _as_it_was(root: str, memo: Mapping[str, object]) -> bool:
+    try:
+        return _matches(root, memo)
+    except (TypeError, ValueError, LookupError):
+        # Not what we wrote: the long way round writes it anew.
+        return False
+
+
+def _matches(root: str, memo: Mapping[str, object]) -> bool:
     signatures = memo.get("signatures")
     return (
         memo.get("machine") == _machine()
@@ -168,10 +180,15 @@ def _signature(root: str, path: str, listed: bool) -> list[object]:
 
 def _read(root: str, path: str) -> bytes:
     try:
-        with open(root.rstrip("/") + path, "rb") as file:
-            return file.read()
+        with _open(root.rstrip("/") + path) as file:
+            return file.read() or b""
     except OSError:
         return b""
+
+
+def _open(host: str) -> BinaryIO:
+    """For reading; of a FIFO, which must not make us wait, nothing comes."""
+    return open(os.open(host, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0)
 
 
 def _digest(data: bytes) -> str:
@@ -201,7 +218,7 @@ def _new_layer(root: str, known: object) -> bool:
     for name in names:
         if name not in exempt:
             try:
-                with open(f"{directory}/{name}", "rb", buffering=0) as file:
+                with _open(f"{directory}/{name}") as file:
                     if file.read(1) != b"{":
                         return True
             except OSError:

@@ -7,9 +7,10 @@ so a run killed at any instant can still be rolled back.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.system import Entry, System
@@ -198,6 +199,9 @@ def remove_record(system: System, record: Record) -> None:
     Raises:
         StateError: something can't be removed; the record is still there then.
     """
+    if system.entry(RECORD).kind == "absent":
+        # A run that was refused before it changed anything.
+        return
     # Without its backups a record must not promise to bring anything back.
     save(system, replace(record, managed={}, before={}, binary=None))
     for directory in (BACKUPS, STATE):
@@ -212,21 +216,71 @@ def remove_record(system: System, record: Record) -> None:
 
 def _from_json(document: dict[str, Any]) -> Record:
     binary = document["binary"]
-    before = {
-        path: Before(Entry(**entry["entry"]), entry["backup"]) for path, entry in document["before"].items()
-    }
     known = {key: document[key] for key in Record.__dataclass_fields__ if key in document}
     known.update(
-        binary=Binary(**binary) if binary else None,
+        binary=_typed(Binary(**binary)) if binary else None,
         managed={
-            path: Managed(**{**entry, "earlier": tuple(entry.get("earlier", ()))})
+            _path(path): _typed(Managed(**{**entry, "earlier": _tuple(entry.get("earlier", []))}))
             for path, entry in document["managed"].items()
         },
-        before=before,
-        directories=tuple(document["directories"]),
-        excluded=tuple(document.get("excluded", ())),
+        before={_path(path): _before(path, entry) for path, entry in document["before"].items()},
+        directories=tuple(_path(path) for path in _tuple(document["directories"])),
+        excluded=_tuple(document.get("excluded", [])),
     )
-    return Record(**known)
+    return _typed(Record(**known))
+
+
+def _before(path: str, document: dict[str, Any]) -> Before:
+    before = Before(_typed(Entry(**document["entry"])), document["backup"])
+    if before.backup not in ("", backup_name(path)):
+        raise ValueError(f"the backup of {path} is at {before.backup!r}")
+    return before
+
+
+def _path(path: str) -> str:
+    """What rollback may write to: nothing else than a path that we could have written."""
+    if not path.startswith("/") or os.path.normpath(path) != path or path == "/":
+        raise ValueError(f"{path!r} is no path of a node")
+    return path
+
+
+def _tuple(values: object) -> tuple[Any, ...]:
+    if not isinstance(values, list):
+        raise TypeError(f"{values!r:.60} is no list")
+    return tuple(values)
+
+
+_KINDS: Mapping[str, type] = {
+    "str": str,
+    "int": int,
+    "bool": bool,
+    "None": type(None),
+    "Any": object,
+    **{made.__name__: made for made in (Binary, Before, Managed)},
+}
+_Made = TypeVar("_Made", Binary, Managed, Record, Entry)
+
+
+def _typed(made: _Made) -> _Made:
+    """See that every value is of its field's type: a file can hold anything.
+
+    Raises:
+        TypeError: one is not.
+    """
+    for name, field_ in made.__dataclass_fields__.items():
+        value, kind = getattr(made, name), str(field_.type)
+        outer, _, inner = kind.rpartition("[")
+        one_of = inner.rstrip("]").removesuffix(", ...").removeprefix("str, ")
+        of = tuple(_KINDS[word] for word in one_of.split(" | "))
+        if outer == "Mapping":
+            good = isinstance(value, Mapping) and all(isinstance(one, of) for one in value.values())
+        elif outer == "tuple":
+            good = isinstance(value, tuple) and all(isinstance(one, of) for one in value)
+        else:
+            good = isinstance(value, of)
+        if not good:
+            raise TypeError(f"{name} is {value!r:.60}, no {kind}")
+    return made
 
 
 def _unreadable(found: str, expected: str) -> StateError:

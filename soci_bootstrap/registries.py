@@ -153,7 +153,8 @@ def _inline(registry: Mapping[str, Any], source: str) -> Iterator[Registry]:
     """The old way: mirrors and TLS settings in containerd's configuration itself."""
     for name, mirror in _table(registry, "mirrors").items():
         endpoints = mirror.get("endpoint") if isinstance(mirror, dict) else None
-        if any(_is_another(name, str(endpoint)) for endpoint in endpoints or ()):
+        endpoints = endpoints if isinstance(endpoints, list) else []
+        if any(_is_another(name, str(endpoint)) for endpoint in endpoints):
             yield Registry(DEFAULT if name == "*" else name, "a mirror", source)
     for name, settings in _table(registry, "configs").items():
         tls = _table(settings, "tls") if isinstance(settings, dict) else {}
@@ -215,14 +216,13 @@ def _is_another(name: str, location: str) -> bool:
     if not location.startswith("http"):
         location = f"https://{location}"
     try:
-        parts = urlsplit(location)
-        host, port = parts.hostname or "", parts.port
+        parts, own = urlsplit(location), urlsplit(url(name))
+        host, port, own_port = parts.hostname or "", parts.port, own.port
     except ValueError:
         return True
-    own = urlsplit(url(name))
     same_host = host == own.hostname or {host, own.hostname or ""} <= _DOCKER_HUB
     ports = {"http": 80, "https": 443}
-    same_port = (port or ports.get(parts.scheme)) == (own.port or ports[own.scheme])
+    same_port = (port or ports.get(parts.scheme)) == (own_port or ports[own.scheme])
     return not (
         same_host and same_port and parts.scheme == own.scheme and parts.path in {"", "/", "/v2", "/v2/"}
     )

@@ -250,7 +250,7 @@ def _arguments(value: object) -> tuple[str, ...]:
 
         try:
             found = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
     if not isinstance(found, (list, tuple)) or not all(isinstance(item, str) for item in found):
         raise ValueError(f'found {value!r}, expected a list of strings such as ["-d", "-c"]')

@@ -17,7 +17,7 @@ def loads(data: bytes | str, name: str) -> dict[str, Any]:
         name: where it came from, for the error.
 
     Raises:
-        StateError: it is not UTF-8 or not TOML.
+        StateError: it is not UTF-8, not TOML, or holds numbers that no other reader takes.
     """
     if sys.version_info >= (3, 11):
         import tomllib
@@ -25,18 +25,45 @@ def loads(data: bytes | str, name: str) -> dict[str, Any]:
         import tomli as tomllib
     try:
         text = data.decode("utf-8") if isinstance(data, bytes) else data
-        return tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        document = tomllib.loads(text)
+        _check_integers(document)
+    except (ValueError, RecursionError) as error:
         raise StateError(
             f"{name} is not TOML",
             found=str(error),
             expected="a TOML document",
             remedy="repair it; nothing was changed",
         ) from error
+    return document
 
 
 def dumps(document: Mapping[str, Any]) -> bytes:
-    """A TOML document of ``document``, UTF-8."""
+    """A TOML document of ``document``, UTF-8.
+
+    Raises:
+        StateError: it can't be written: too deep, or text that is none.
+    """
     import tomli_w
 
-    return tomli_w.dumps(document).encode("utf-8")
+    try:
+        return tomli_w.dumps(document).encode("utf-8")
+    except (ValueError, RecursionError) as error:
+        raise StateError(
+            "a TOML document can't be written",
+            found=str(error),
+            expected="values that TOML has",
+            remedy="repair the file that they are from; nothing was changed",
+        ) from error
+
+
+def _check_integers(document: Mapping[str, Any]) -> None:
+    """Go's reader refuses what does not fit 64 bits; Python's would choke on printing it."""
+    pending: list[object] = [document]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, Mapping):
+            pending += value.values()
+        elif isinstance(value, list):
+            pending += value
+        elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+            raise ValueError("an integer of more than 64 bits")

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from soci_bootstrap import resources
+from soci_bootstrap.errors import WiringError
 from soci_bootstrap.facts import DROPIN_NAME, SERVICE, SOCKET, Facts
 from soci_bootstrap.items import File, Item, Link, Phase
+from soci_bootstrap.paths import PLAIN, is_plain
 from soci_bootstrap.unitfiles import ETC
 
 AGENT = "/usr/local/sbin/soci-bootstrap"
@@ -41,7 +45,11 @@ def snapshotter(facts: Facts, daemon: str, config: str, address: str, root: str)
         config: its config.toml.
         address: the socket to listen on.
         root: the daemon's ``--root``.
+
+    Raises:
+        WiringError: a path would not stay one word, or not itself, in a unit file.
     """
+    _refuse_odd({"the socket's address": address, "SOCI's root": root})
     phase = Phase.CONFIGURATION
     items: list[Item] = []
     if not facts.ami.service:
@@ -66,6 +74,17 @@ def snapshotter(facts: Facts, daemon: str, config: str, address: str, root: str)
         Link("socket-enabled", f"{ETC}/sockets.target.wants/{SOCKET}", f"{ETC}/{SOCKET}", phase),
         Link("service-enabled", f"{ETC}/containerd.service.wants/{SERVICE}", f"{ETC}/{SERVICE}", phase),
     )
+
+
+def _refuse_odd(paths: Mapping[str, str]) -> None:
+    for what, path in paths.items():
+        if not is_plain(path):
+            raise WiringError(
+                f"{what}, from the NodeConfig or from containerd's configuration, can't go into a unit file",
+                found=repr(path),
+                expected=PLAIN,
+                remedy="correct it there",
+            )
 
 
 def _literal(name: str) -> bytes:

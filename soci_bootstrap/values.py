@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from soci_bootstrap.errors import UsageError
 from soci_bootstrap.nearest import hint
+from soci_bootstrap.paths import PLAIN, is_plain
 from soci_bootstrap.snapshotter import parse_bool
 
 FILES = ("<files>",)
@@ -52,7 +53,7 @@ def decompressor(known: Sequence[str]) -> Callable[[object], object]:
     """One of ``known``, or the absolute path of a program."""
 
     def parse(value: object) -> object:
-        if value in known or (isinstance(value, str) and value.startswith("/")):
+        if value in known or (isinstance(value, str) and value.startswith("/") and value.isprintable()):
             return value
         raise ValueError(
             f"found {value!r}, expected {_either(known)} or an absolute path{hint(str(value), known)}"
@@ -72,8 +73,8 @@ def directory(value: object) -> str:
 def node_path(value: object) -> str:
     """An absolute, normal path that will lie on the node."""
     path = text(value)
-    if not path.startswith("/") or os.path.normpath(path) != path.rstrip("/") or not path.isprintable():
-        raise ValueError(f"found {value!r}, expected an absolute path other than / and without ..")
+    if not is_plain(path.rstrip("/")):
+        raise ValueError(f"found {value!r}, expected {PLAIN}")
     return path.rstrip("/")
 
 
@@ -128,7 +129,10 @@ def _number(value: object, most: int, unit: str, *, whole: bool = False) -> floa
     if (isinstance(value, (int, float)) and not isinstance(value, bool)) or (
         isinstance(value, str) and _NUMBER.match(value)
     ):
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
     if not 0 < number <= most or (whole and not number.is_integer()):
         raise ValueError(f"found {value!r}, expected {unit} more than 0 and at most {most}")
     return number
