@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from soci_bootstrap.doctor import outputs
+from soci_bootstrap.doctor.finding import Unseen, attempt
 from soci_bootstrap.doctor.node import Disk
 from soci_bootstrap.system import System
 
@@ -19,9 +20,10 @@ def observe(system: System, path: str) -> Disk:
     """
     host = system.path(system.followed(_existing(system, path)))
     room, device = os.statvfs(host), os.stat(host).st_dev
+    source = attempt(lambda: mount(system, path)[0])
     return Disk(
         device=device,
-        source=mount(system, path)[0],
+        source="" if isinstance(source, Unseen) else source,
         free=room.f_bavail * room.f_frsize,
         size=room.f_blocks * room.f_frsize,
         inodes_free=room.f_favail,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from soci_bootstrap import kubelet as kubelet_
 from soci_bootstrap import tomltext
+from soci_bootstrap.doctor import outputs
 from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import Daemon, Held, Kubelet
 from soci_bootstrap.doctor.units import PATHS
@@ -18,6 +19,8 @@ from soci_bootstrap.system import System
 from soci_bootstrap.unitfiles import read_unit
 from soci_bootstrap.units import AGENT
 from soci_bootstrap.unwire import DROPIN, KEY, TABLES, Wired, config_files
+
+_ELF_HEAD = 64
 
 
 def daemon(system: System, wired: Wired | None) -> Daemon:
@@ -62,6 +65,18 @@ def regular(system: System, path: str) -> bytes | None:
         expected="a file",
         remedy="move it away, then run `soci-bootstrap install`",
     )
+
+
+def elf_arch(system: System, path: str) -> str:
+    """The architecture of a program by its header; empty for what is none, or can't be read."""
+    path = system.followed(path)
+    try:
+        if system.entry(path).kind == "file":
+            with open(system.path(path), "rb") as file:
+                return outputs.elf_arch(file.read(_ELF_HEAD))
+    except (OSError, StateError):
+        return ""
+    return ""
 
 
 def kubelet(system: System, found: kubelet_.Kubelet) -> Kubelet:

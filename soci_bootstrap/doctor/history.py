@@ -55,7 +55,7 @@ def failed_open(node: Node) -> Finding:
     expected = "no failing open recorded"
     for unknown in (node.record, node.state):
         if isinstance(unknown, Unseen):
-            return skip(unknown.why, expected)
+            return unknown.judged(expected) if unknown is node.state else skip(unknown.why, expected)
     reason = node.failed_open
     if not reason:
         return ok("none", expected)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from soci_bootstrap import containers, contentstore, facts, kubelet, nodeconfig, probe, state, toml
 from soci_bootstrap import plan as plan_
 from soci_bootstrap import record as record_
-from soci_bootstrap.doctor import filesystems, held, outputs, programs
+from soci_bootstrap.doctor import filesystems, held, programs
 from soci_bootstrap.doctor.finding import NEEDS_ROOT, Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import (
     NOT_ASKED,
@@ -27,7 +27,6 @@ from soci_bootstrap.doctor.node import (
 )
 from soci_bootstrap.doctor.tasks import Answer, Known, Task
 from soci_bootstrap.doctor.units import CONTAINERD
-from soci_bootstrap.errors import StateError
 from soci_bootstrap.facts import SERVICE, SOCKET, Facts
 from soci_bootstrap.plan import Desired
 from soci_bootstrap.record import Record
@@ -79,7 +78,7 @@ def observe(system: System) -> Node:
         root=os.geteuid() == 0,
         boot_id=_text(system, "/proc/sys/kernel/random/boot_id") if system.live else "",
         record=record,
-        state=record if isinstance(record, Unseen) and record.why == NEEDS_ROOT else state.load(system),
+        state=_state(system, record),
         arch=attempt(lambda: facts.architecture(_arch(system, known))),
         machine=attempt(facts.machine),
         python=attempt(lambda: system.is_executable("/usr/bin/python3")),
@@ -92,7 +91,7 @@ def observe(system: System) -> Node:
         decompressor_entry=attempt(lambda: system.entry(system.followed(config.path)))
         if config.path
         else ABSENT,
-        pause_cached=system.entry(contentstore.PAUSE_TAR).kind == "file",
+        pause_cached=attempt(lambda: system.entry(contentstore.PAUSE_TAR).kind == "file") is True,
         soci_disk=attempt(lambda: filesystems.observe(system, daemon.root)),
     )
     node = _with_facts(node, system, planned.result(), wired)
@@ -101,8 +100,8 @@ def observe(system: System) -> Node:
         files=held.files(system, known, node.desired, daemon.program),
         binary=Binary(
             entry=attempt(lambda: system.entry(system.followed(daemon.program))),
-            arch=_elf(system, daemon.program),
-            noexec="noexec" in filesystems.mount(system, daemon.program)[1],
+            arch=held.elf_arch(system, daemon.program),
+            noexec=attempt(lambda: "noexec" in filesystems.mount(system, daemon.program)[1]) is True,
             sha256=digest.result(),
             version=version.result(),
         ),
@@ -268,19 +267,16 @@ def _process(system: System, service: Seen[Unit], daemon: Daemon) -> Process:
     return Process(found, (), found, found) if isinstance(found, Unseen) else found
 
 
-def _elf(system: System, path: str) -> str:
-    try:
-        if system.entry(system.followed(path)).kind == "file":
-            with open(system.path(system.followed(path)), "rb") as file:
-                return outputs.elf_arch(file.read(64))
-    except (OSError, StateError):
-        return ""
-    return ""
-
-
 def _arch(system: System, record: Record | None) -> str | None:
     """An image's architecture is the one that was installed into it."""
     return record.binary.arch if record and record.binary and not system.live else None
+
+
+def _state(system: System, record: Seen[Record | None]) -> Seen[state.State]:
+    # It reads what it may not read as a fresh one, and lies where the record does.
+    if isinstance(record, Unseen) and record.why == NEEDS_ROOT:
+        return record
+    return attempt(lambda: state.load(system))
 
 
 def _path_of(system: System, unit: str) -> str:

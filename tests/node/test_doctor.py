@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.node.lab import tree
 from tests.node.matrix import AGENT, Bench, Row
 from tests.node.matrix_report import PROPERTY
 
@@ -17,6 +18,7 @@ ETC, NODEADM = "/etc/systemd/system", "/etc/eks/nodeadm.d"
 CONTAINERD, KUBELET = "/etc/containerd/config.toml", "/etc/kubernetes/kubelet/config.json.d"
 BLOBS = "/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
 STATE = "/var/lib/soci-bootstrap"
+SOCI_ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.soci"
 CERTS = "/etc/containerd/certs.d/nowhere.test"
 _SHADOW = 'version = 3\\n[plugins."io.containerd.cri.v1.images"]\\nsnapshotter = "overlayfs"\\n'
 _KEPT = f"/etc /usr/local {STATE} /usr/bin/unpigz"
@@ -32,6 +34,8 @@ systemctl stop soci-snapshotter.service
 systemctl restart soci-snapshotter.socket
 systemctl restart soci-snapshotter.service containerd kubelet
 """
+_LIVING = ("/var/log/*", "*/io.containerd.metadata.v1.bolt/*", f"{SOCI_ROOT}/*", "*.pyc", "*/__pycache__")
+"""Databases and journals that live on without doctor, or take in its probe and forget it."""
 
 
 @dataclass(frozen=True)
@@ -185,3 +189,69 @@ def test_names_the_fault_first(fault: Broken, bench: Bench, record_property: pyt
     assert named["hint"]
     after = doctor(bench)
     assert after["verdict"] == "healthy", first(after)
+
+
+def test_a_node_without_soci() -> None:
+    with Bench(Row("none", options=""), ()) as bare:
+        bare.boot()
+        bare.sh("rm -f /etc/systemd/system/soci-snapshotter.*; systemctl daemon-reload")
+        document = doctor(bare)
+        assert (document["verdict"], first(document)["id"]) == ("broken", "installed")
+
+
+def test_install_failed_open() -> None:
+    with Bench(Row("exit"), ()) as unlucky:
+        unlucky.node.write("/opt/lab/soci-fault", "exit")
+        unlucky.boot()
+        document = doctor(unlucky)
+        assert document["verdict"] == "degraded", first(document)
+        assert "does not run on this node" in first(document)["found"]
+
+
+def test_soci_failed_open() -> None:
+    with Bench(Row("exit unit"), ()) as unlucky:
+        unlucky.node.write("/opt/lab/soci-fault", "exit unit")
+        unlucky.boot()
+        document = doctor(unlucky)
+        assert (document["verdict"], first(document)["id"]) == ("degraded", "failed-open"), first(document)
+        assert unlucky.node.state("soci-snapshotter.service") != "active"
+
+
+def test_without_root_what_is_hidden_is_skipped(bench: Bench) -> None:
+    script = (
+        "setpriv --reuid=65534 --regid=65534 --clear-groups python3 /opt/soci-bootstrap.pyz doctor --json"
+    )
+    document = json.loads(bench.node.run(script, check=False).stdout)
+    checks = {check["id"]: check for check in document["checks"]}
+    assert (document["verdict"], first(document)["id"]) == ("degraded", "privileges")
+    hidden = {name for name, check in checks.items() if check["found"] == "needs root"}
+    assert {"record", "soci.answers", "service.memory"} - hidden <= {"service.memory"}
+    assert {check["status"] for check in document["checks"]} == {"ok", "skip", "warn"}
+
+
+def test_it_leaves_nothing_behind(bench: Bench) -> None:
+    def snapshots() -> str:
+        return bench.sh("for s in soci overlayfs; do ctr -n k8s.io snapshots --snapshotter $s ls; done")
+
+    before = snapshots()
+    standing = bench.node.snapshot_tree()
+    doctor(bench)
+    changed = tree.differences(standing, bench.node.snapshot_tree(), ignore=_LIVING)
+    assert (snapshots(), changed) == (before, [])
+
+
+def test_the_bundle_holds_no_secret(bench: Bench) -> None:
+    secret = "pl4nt3d" + "S3cr3t"
+    dropin = "/etc/systemd/system/containerd.service.d/90-proxy.conf"
+    bench.node.write(dropin, f"[Service]\nEnvironment=HTTPS_PROXY=http://team:{secret}@proxy.test:3128\n")
+    bench.sh(f"logger -t soci-bootstrap 'GET https://bucket.test/x?X-Amz-Signature={secret}'")
+    done = bench.node.run(
+        "umask 0; python3 /opt/soci-bootstrap.pyz doctor --bundle /opt/report.tgz", check=False
+    )
+    bench.sh(f"rm {dropin}; systemctl daemon-reload")
+    assert "wrote /opt/report.tgz" in done.stderr
+    assert bench.sh("stat -c %a /opt/report.tgz").strip() == "600"
+    listing = bench.sh("cd /opt && tar xzf report.tgz && find soci-bootstrap-report -type f")
+    for name in ("doctor.json", "journal/soci-bootstrap.txt", "commands/containerd-config-dump.toml"):
+        assert name in listing
+    assert bench.sh(f"grep -rl {secret} /opt/soci-bootstrap-report") == ""
