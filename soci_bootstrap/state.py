@@ -37,9 +37,10 @@ def load(system: System) -> State:
     """The state; a fresh one where there is none or it can't be read: hooks go on."""
     try:
         data = system.read(PATH)
-        return State(**json.loads(data)) if data else State()
-    except (ValueError, TypeError, BootstrapError):
+        found = State(**json.loads(data)) if data else State()
+    except (ValueError, TypeError, RecursionError, BootstrapError):
         return State()
+    return found if all(isinstance(value, str) for value in asdict(found).values()) else State()
 
 
 def save(system: System, state: State) -> None:

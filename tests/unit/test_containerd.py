@@ -239,7 +239,7 @@ NAMES = st.one_of(
     st.text(max_size=5),
 )
 SCALARS = st.one_of(
-    st.text(max_size=5), st.integers(), st.booleans(), st.lists(st.text(max_size=3), max_size=3)
+    st.text(max_size=5), st.integers(-(1 << 63), (1 << 63) - 1), st.booleans(), st.lists(st.text(max_size=3), max_size=3)
 )
 DOCUMENTS = st.recursive(
     st.dictionaries(NAMES, SCALARS, max_size=3),
