@@ -111,9 +111,9 @@ class Ctr:
         """All that containerd knows of a container, as JSON."""
         return self._checked("containers", "info", container)
 
-    def kill(self, container: str, signal: str) -> None:
-        """Send a signal to all processes of a container."""
-        self._checked("tasks", "kill", "-a", "-s", signal, container)
+    def kill(self, container: str, signal: str, *, everything: bool = False) -> None:
+        """Send a signal to a container's first process, or to all of them."""
+        self._checked("tasks", "kill", *(["-a"] if everything else []), "-s", signal, container)
 
     def remove_task(self, container: str) -> None:
         """Remove what is left of a container that ended."""

@@ -50,11 +50,12 @@ class Running:
     Attributes:
         space: containerd's namespace.
         id: containerd's own.
-        pod_namespace: of its pod, empty where it belongs to none.
+        pod_namespace: of its pod, empty where kubelet did not start it.
         pod: the pod's name.
         name: within the pod; empty for the sandbox itself.
         snapshotter: that its root file system comes from.
         network: the sandbox's network namespace, a path; empty for none of its own.
+        kind: CRI's: ``sandbox`` or ``container``; empty for a container that is no part of a pod.
     """
 
     space: str
@@ -64,6 +65,7 @@ class Running:
     name: str = ""
     snapshotter: str = ""
     network: str = ""
+    kind: str = ""
 
     @property
     def is_agent(self) -> bool:
@@ -141,8 +143,10 @@ def remove_pods(system: System, found: Sequence[Running]) -> None:
     while alive and time.monotonic() < end:
         alive &= {task for ctr in spaces.values() for task in ctr.tasks()}
         time.sleep(0.1 if alive else 0)
-    for container in sorted(found, key=lambda one: not one.name):
+    for container in sorted(found, key=_is_sandbox):
         ctr = spaces[container.space]
+        # All of its processes, which takes a cgroup of its own; and in any case the first.
+        _quietly(ctr.kill, container.id, "SIGKILL", everything=True)
         _quietly(ctr.kill, container.id, "SIGKILL")
         _quietly(ctr.remove_task, container.id)
         ctr.remove_container(container.id)
@@ -155,19 +159,23 @@ def remove_pods(system: System, found: Sequence[Running]) -> None:
 
 
 def pods(found: Sequence[Running]) -> tuple[Running, ...]:
-    """Those that kubelet started."""
-    return tuple(container for container in found if container.space == NAMESPACE and container.pod)
+    """Those that were started through CRI."""
+    return tuple(container for container in found if container.space == NAMESPACE and container.kind)
+
+
+def _is_sandbox(container: Running) -> bool:
+    return container.kind == "sandbox"
 
 
 def _unmount(system: System, container: Running) -> None:
     import os
 
     mounts = [path for path in containers.mount_points(system) if f"/sandboxes/{container.id}/" in path]
-    if not container.name and container.network.startswith(("/run/netns/", "/var/run/netns/")):
+    if _is_sandbox(container) and container.network.startswith(("/run/netns/", "/var/run/netns/")):
         mounts.append(container.network)
     for path in mounts:
         system.run(["umount", "-l", path], timeout=5)
-    if not container.name and container.network in mounts:
+    if container.network in mounts:
         try:
             os.unlink(container.network)
         except OSError:
@@ -187,6 +195,7 @@ def _container(space: str, container_id: str, info: bytes) -> Running:
             labels_.get("io.kubernetes.container.name", ""),
             document.get("Snapshotter", ""),
             next((one.get("path", "") for one in spaces if one.get("type") == "network"), ""),
+            labels_.get("io.cri-containerd.kind", ""),
         )
     except (ValueError, AttributeError) as error:
         raise CommandError(
@@ -197,10 +206,10 @@ def _container(space: str, container_id: str, info: bytes) -> Running:
         ) from error
 
 
-def _quietly(do: Callable[..., None], *words: str) -> None:
+def _quietly(do: Callable[..., None], *words: str, **options: bool) -> None:
     """What is stopped or gone already is what was wanted; what is left shows when it is removed."""
     try:
-        do(*words)
+        do(*words, **options)
     except BootstrapError:
         return
 

@@ -91,7 +91,7 @@ class Runtime:
         """Where containerd changes its snapshotter: stop kubelet, remove the pods."""
         if self._switch is not None:
             self._switch.begin(self._running)
-            live.remove_pods(self._system, [one for one in self._on_soci() if not one.pod])
+            live.remove_pods(self._system, [one for one in self._on_soci() if not one.kind])
 
     def clean_images(self) -> None:
         """With the files on their way back and SOCI still up: leave nothing of it in containerd's database.

@@ -76,15 +76,27 @@ class Cri:
         usage = decode(self._call("ImageService/ImageFsInfo", {})[1][0])
         return _text(decode(usage[2][0]), 1)
 
-    def run(self, image: str, command: Sequence[str] = (), timeout: float = 30) -> Container:
+    def run(
+        self,
+        image: str,
+        command: Sequence[str] = (),
+        timeout: float = 30,
+        *,
+        name: str = "",
+        namespace: str = "default",
+    ) -> Container:
         """A pod of one container in the node's own network, started. Raises ``grpc.RpcError``."""
-        name = uuid.uuid4().hex[:8]
+        name = name or uuid.uuid4().hex[:8]
+        # kubelet labels what it starts so.
+        pod_labels = {"io.kubernetes.pod.name": name, "io.kubernetes.pod.namespace": namespace}
         pod: Fields = {
-            1: {1: name, 2: name, 3: "default"},
+            1: {1: name, 2: name, 3: namespace},
+            6: _labels(pod_labels),
             8: {2: {1: {1: 2}}},  # linux.security_context.namespace_options.network = NODE: no CNI here
         }
         sandbox = _text(self._call("RuntimeService/RunPodSandbox", {1: pod}, timeout), 1)
-        config: Fields = {1: {1: "main"}, 2: {1: image}, 3: list(command), 15: {2: {3: {1: 2}}}}
+        labels = _labels({**pod_labels, "io.kubernetes.container.name": "main"})
+        config: Fields = {1: {1: "main"}, 2: {1: image}, 3: list(command), 9: labels, 15: {2: {3: {1: 2}}}}
         created = self._call("RuntimeService/CreateContainer", {1: sandbox, 2: config, 3: pod}, timeout)
         container = Container(sandbox, _text(created, 1))
         self._call("RuntimeService/StartContainer", {1: container.id}, timeout)
@@ -114,6 +126,11 @@ class Cri:
             found = decode(answer)
             return found if found else {1: []}
         raise AssertionError("unreachable: v1alpha2 raises")
+
+
+def _labels(labels: Mapping[str, str]) -> list[Fields]:
+    """A map of the wire's: a list of its entries."""
+    return [{1: key, 2: value} for key, value in labels.items()]
 
 
 def encode(fields: Fields) -> bytes:
