@@ -134,7 +134,7 @@ def test_decompressors(tmp_path, files, programs) -> None:
         (None, (False, False)),
         ("/usr/bin/nodeadm init --skip config", (True, False)),
         (
-            "/usr/bin/nodeadm init --skip config --config-source file:///etc/eks/nodeadm.d/ --config-cache /x",
+            "/usr/bin/nodeadm init --skip config --config-source file:///etc/eks/nodeadm.d/",
             (True, True),
         ),
     ],

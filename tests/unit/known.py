@@ -1,0 +1,36 @@
+"""Facts as known of an EKS node, to be varied."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from nodes import captured
+
+from soci_bootstrap.containerd import Containerd
+from soci_bootstrap.contentstore import ContentStore
+from soci_bootstrap.facts import AmiSoci, Facts
+from soci_bootstrap.kubelet import Kubelet
+from soci_bootstrap.nodeconfig import NodeConfig
+from soci_bootstrap.tuning import Machine
+
+V3 = captured("containerd-nodeadm-v3.toml")
+FACTS = Facts(
+    live=True,
+    arch="amd64",
+    machine=Machine(4, 8 << 30),
+    python=(3, 9),
+    boot_id="b",
+    containerd=Containerd(present=True, version=(2, 2, 6), config=V3),
+    kubelet=Kubelet(present=True),
+    nodeadm=True,
+    nodeadm_dropins=True,
+    node_config=NodeConfig(),
+    ami=AmiSoci(),
+    store=ContentStore(),
+)
+OTHER = replace(FACTS, nodeadm=False, nodeadm_dropins=False)
+
+
+def facts(base: Facts = FACTS, *, containerd: dict[str, Any] | None = None, **changes) -> Facts:
+    return replace(base, containerd=replace(base.containerd, **(containerd or {})), **changes)

@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from known import FACTS, OTHER, facts
+from nodes import captured
+
+from soci_bootstrap import toml, wiring
+from soci_bootstrap.containerd import Containerd
+from soci_bootstrap.errors import StateError, WiringError
+from soci_bootstrap.facts import AmiSoci
+from soci_bootstrap.items import File, Gone, Phase
+from soci_bootstrap.kubelet import Kubelet
+from soci_bootstrap.nodeconfig import DROPIN, NodeConfig, StaticWiring
+from soci_bootstrap.registries import Registry
+from soci_bootstrap.wiring import CONTAINERD_ENDPOINT, Wiring, choose
+
+ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
+ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.soci"
+V2 = b'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nx = 1\n'
+STATIC = StaticWiring("/run/user.sock", "/mnt/soci")
+
+
+def file(chosen: Wiring, name: str) -> File:
+    return next(item for item in chosen.items if item.name == name and isinstance(item, File))
+
+
+def spec(data: bytes) -> dict[str, Any]:
+    document = json.loads(data)
+    assert (document["apiVersion"], document["kind"]) == ("node.eks.aws/v1alpha1", "NodeConfig")
+    return document["spec"]
+
+
+def tables(data: bytes) -> dict[str, Any]:
+    return toml.loads(spec(data)["containerd"]["config"], "x")
+
+
+# -- which --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "mode"),
+    [
+        ("auto", FACTS, "nodeadm"),
+        ("nodeadm", FACTS, "nodeadm"),
+        ("direct", FACTS, "direct"),
+        ("none", FACTS, "none"),
+        ("auto", OTHER, "direct"),
+        ("none", OTHER, "none"),
+        ("auto", replace(FACTS, nodeadm_dropins=False), "direct"),
+        # An image may get its containerd later on.
+        ("auto", replace(OTHER, live=False, containerd=Containerd(False, None)), "direct"),
+    ],
+)
+def test_mode(asked, found, mode) -> None:
+    assert choose(asked, found, None).mode == mode
+
+
+@pytest.mark.parametrize(
+    ("asked", "found", "words"),
+    [
+        ("nodeadm", OTHER, "an EKS AMI of 2025-10-20 or newer"),
+        ("auto", replace(OTHER, containerd=Containerd(False, None)), "no containerd on this node"),
+    ],
+)
+def test_no_mode(asked, found, words) -> None:
+    with pytest.raises(WiringError, match=words):
+        choose(asked, found, None)
+
+
+@pytest.mark.parametrize(
+    ("version", "config", "dialect"),
+    [
+        ((2, 2, 6), NodeConfig(), "v3"),
+        ((2, 0, 0), NodeConfig(), "v3"),
+        ((1, 7, 27), NodeConfig(), "v2"),
+        (None, NodeConfig(), "v2"),
+        # As the user's configuration speaks: one without any name of schema 3 means 2.
+        ((2, 2, 6), NodeConfig(containerd=True), "v2"),
+        ((2, 2, 6), NodeConfig(containerd=True, v3=True), "v3"),
+        ((1, 7, 27), NodeConfig(containerd=True, v3=True), "v2"),
+    ],
+)
+def test_dialect(version, config, dialect) -> None:
+    chosen = choose("auto", facts(containerd={"version": version}, node_config=config), None)
+    assert chosen.dialect == dialect
+    plugins = tables(file(chosen, "wiring").data)["plugins"]
+    assert list(plugins) == [
+        "io.containerd.cri.v1.images" if dialect == "v3" else "io.containerd.grpc.v1.cri"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "address", "root"),
+    [
+        (FACTS, None, ADDRESS, ROOT),
+        (FACTS, "/mnt/asked", ADDRESS, "/mnt/asked"),
+        (facts(containerd={"root": "/mnt/c"}), None, ADDRESS, "/mnt/c/io.containerd.snapshotter.v1.soci"),
+        (facts(ami=AmiSoci(socket=True, address="/run/ami.sock")), None, "/run/ami.sock", ROOT),
+        (facts(node_config=NodeConfig(static=STATIC)), None, "/run/user.sock", "/mnt/soci"),
+        (facts(node_config=NodeConfig(static=STATIC)), "/mnt/asked", "/run/user.sock", "/mnt/asked"),
+        (facts(node_config=NodeConfig(static=StaticWiring("", ""))), None, ADDRESS, ROOT),
+        (
+            facts(node_config=NodeConfig(static=STATIC), ami=AmiSoci(socket=True, address="/run/ami.sock")),
+            None,
+            "/run/user.sock",
+            "/mnt/soci",
+        ),
+    ],
+)
+@pytest.mark.parametrize("mode", ["auto", "direct", "none"])
+def test_address_and_root(mode, found, asked, address, root) -> None:
+    chosen = choose(mode, found, asked)
+    assert (chosen.address, chosen.root) == (address, root)
+
+
+# -- nodeadm ------------------------------------------------------------------------------------
+
+
+def test_the_drop_in() -> None:
+    chosen = choose("auto", FACTS, None)
+    (item,) = chosen.items
+    assert (item.path, item.phase) == (DROPIN, Phase.WIRING)
+    wired = file(chosen, "wiring")
+    assert spec(wired.data)["kubelet"] == {"config": {"imageServiceEndpoint": f"unix://{ADDRESS}"}}
+    assert "featureGates" not in spec(wired.data)
+    assert tables(wired.data) == {
+        "plugins": {
+            "io.containerd.cri.v1.images": {"snapshotter": "soci", "disable_snapshot_annotations": False}
+        },
+        "proxy_plugins": {"soci": {"type": "snapshot", "address": ADDRESS, "exports": {"root": ROOT}}},
+    }
+    # What is left after failing open: containerd goes on knowing SOCI.
+    assert wired.unwired == chosen.fallback
+    assert list(tables(chosen.fallback)) == ["proxy_plugins"]
+    assert list(spec(chosen.fallback)) == ["containerd"]
+
+
+@pytest.mark.parametrize(
+    ("config", "endpoint"),
+    [
+        (NodeConfig(static=STATIC, image_endpoint="unix:///run/user.sock"), None),
+        (NodeConfig(static=STATIC), "unix:///run/user.sock"),
+        (
+            NodeConfig(static=STATIC, image_endpoint="unix:///run/containerd/containerd.sock"),
+            "unix:///run/user.sock",
+        ),
+    ],
+)
+def test_a_static_wiring_is_not_duplicated(config, endpoint) -> None:
+    chosen = choose("auto", facts(node_config=config), None)
+    assert chosen.static
+    (item,) = chosen.items
+    if endpoint is None:
+        # And what overrode it after failing open goes.
+        assert isinstance(item, Gone)
+        assert item.path == DROPIN
+    else:
+        assert spec(file(chosen, "wiring").data) == {
+            "kubelet": {"config": {"imageServiceEndpoint": endpoint}}
+        }
+
+
+@pytest.mark.parametrize(
+    ("v3", "plugin"), [(True, "io.containerd.cri.v1.images"), (False, "io.containerd.grpc.v1.cri")]
+)
+def test_a_static_wiring_is_overridden_on_failure(v3, plugin) -> None:
+    config = NodeConfig(containerd=True, v3=v3, static=STATIC, image_endpoint="unix:///run/user.sock")
+    fallback = choose("auto", facts(node_config=config), None).fallback
+    assert fallback is not None
+    assert spec(fallback)["kubelet"] == {"config": {"imageServiceEndpoint": CONTAINERD_ENDPOINT}}
+    found = tables(fallback)
+    image = found["plugins"][plugin] if v3 else found["plugins"][plugin]["containerd"]
+    assert image["snapshotter"] == "overlayfs"
+    assert list(found) == ["plugins"]
+
+
+def test_the_gate_is_turned_off() -> None:
+    chosen = choose("auto", facts(node_config=NodeConfig(gate=True)), None)
+    assert spec(file(chosen, "wiring").data)["featureGates"] == {"FastImagePull": False}
+    assert chosen.fallback is not None
+    assert spec(chosen.fallback)["featureGates"] == {"FastImagePull": False}
+    gone = next(item for item in chosen.items if isinstance(item, Gone))
+    assert gone.path == "/etc/systemd/system/containerd.service.d/10-soci-snapshotter.conf"
+    assert gone.phase < Phase.WIRING
+
+
+# -- direct -------------------------------------------------------------------------------------
+
+
+def test_merged_into_containerds_file() -> None:
+    found = facts(OTHER, containerd={"config": V2, "config_path": "/etc/c.toml", "config_mode": 0o600})
+    chosen = choose("auto", found, None)
+    item = file(chosen, "wiring")
+    assert (item.path, item.mode, item.merged) == ("/etc/c.toml", 0o600, True)
+    plugin = toml.loads(item.data, "x")["plugins"]["io.containerd.grpc.v1.cri"]
+    assert plugin == {"x": 1, "containerd": {"snapshotter": "soci", "disable_snapshot_annotations": False}}
+    unwired = toml.loads(item.unwired, "x")
+    assert unwired["plugins"]["io.containerd.grpc.v1.cri"]["containerd"]["snapshotter"] == "overlayfs"
+    assert unwired["proxy_plugins"]["soci"]["address"] == ADDRESS
+    assert chosen.fallback is None
+
+
+def test_no_configuration_yet() -> None:
+    item = file(choose("auto", facts(OTHER, containerd={"config": b""}), None), "wiring")
+    assert toml.loads(item.data, "x")["version"] == 3
+
+
+@pytest.mark.parametrize(
+    ("config", "error"),
+    [(b"[", StateError), (b"version = 1\n", WiringError), (b"version = 2\nplugins = 1\n", WiringError)],
+)
+def test_a_configuration_that_is_not_touched(config, error) -> None:
+    with pytest.raises(error):
+        choose("direct", facts(OTHER, containerd={"config": config}), None)
+
+
+def test_kubelets_drop_in() -> None:
+    item = file(
+        choose("auto", facts(OTHER, kubelet=Kubelet(True, config_dir="/etc/k.d")), None), "kubelet-wiring"
+    )
+    assert item.path == "/etc/k.d/50-soci-bootstrap.conf"
+    assert json.loads(item.data)["imageServiceEndpoint"] == f"unix://{ADDRESS}"
+    assert json.loads(item.unwired)["imageServiceEndpoint"] == CONTAINERD_ENDPOINT
+    assert not item.merged
+
+
+@pytest.mark.parametrize("config", [b"", b'{"maxPods": 42, "imageServiceEndpoint": "unix:///x"}'])
+def test_kubelets_config(config) -> None:
+    item = file(
+        choose("auto", facts(OTHER, kubelet=Kubelet(True, config=config, config_mode=0o640)), None),
+        "kubelet-wiring",
+    )
+    assert (item.path, item.mode, item.merged) == ("/etc/kubernetes/kubelet/config.json", 0o640, True)
+    for data, endpoint in ((item.data, f"unix://{ADDRESS}"), (item.unwired, CONTAINERD_ENDPOINT)):
+        assert json.loads(data) == {**json.loads(config or b"{}"), "imageServiceEndpoint": endpoint}
+
+
+def test_no_kubelet() -> None:
+    chosen = choose("auto", facts(OTHER, kubelet=Kubelet(False)), None)
+    assert [item.name for item in chosen.items] == ["wiring"]
+
+
+def test_a_kubelet_config_that_is_not_touched() -> None:
+    with pytest.raises(WiringError, match="is not a JSON object"):
+        choose("auto", facts(OTHER, kubelet=Kubelet(True, config=b"kind: x")), None)
+
+
+def test_none_changes_nothing() -> None:
+    chosen = choose("none", FACTS, None)
+    assert (chosen.items, chosen.fallback) == ((), None)
+
+
+# -- warnings -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("found", "mode", "words"),
+    [
+        (
+            facts(node_config=NodeConfig(later=("/etc/eks/nodeadm.d/60-x.yaml",))),
+            "auto",
+            ["60-x.yaml sorts after ours"],
+        ),
+        (facts(node_config=NodeConfig(later=("/etc/eks/nodeadm.d/60-x.yaml",))), "direct", []),
+        (
+            facts(containerd={"version": (1, 7, 15)}),
+            "auto",
+            ["containerd 1.7.15 does not count SOCI's disk use"],
+        ),
+        (facts(containerd={"version": (1, 7, 16)}), "auto", []),
+        (facts(containerd={"version": None}), "auto", []),
+        (
+            facts(
+                containerd={
+                    "config": b"[plugins.'io.containerd.transfer.v1.local']\nmax_concurrent_unpacks = 4\n"
+                }
+            ),
+            "auto",
+            ["max_concurrent_unpacks = 4", "13264"],
+        ),
+        (facts(containerd={"config": captured("containerd-nodeadm-static-soci.toml")}), "auto", []),
+        (facts(registries=(Registry("r.test", "a mirror", "/d"),)), "none", ["/d names a mirror for r.test"]),
+    ],
+)
+def test_warnings(found, mode, words) -> None:
+    warnings = choose(mode, found, None).warnings
+    assert len(warnings) == bool(words)
+    assert all(word in warnings[0] for word in words)
+
+
+def test_constants_agree() -> None:
+    from soci_bootstrap import containerd, nodeconfig, units, unwire
+
+    assert unwire.DROPIN == nodeconfig.DROPIN
+    assert unwire.CONTAINERD_ENDPOINT == CONTAINERD_ENDPOINT == f"unix://{containerd.SOCKET}"
+    assert wiring.DEFAULT_ADDRESS == units.DEFAULT_ADDRESS == ADDRESS
