@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nodes import CAPTURED
+
+from soci_bootstrap import toml
+from soci_bootstrap.errors import StateError
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in CAPTURED.glob("*.toml")))
+def test_what_programs_wrote_survives(name) -> None:
+    document = toml.loads((CAPTURED / name).read_bytes(), name)
+    assert toml.loads(toml.dumps(document), name) == document
+    assert document["version"] == 3
+
+
+@pytest.mark.parametrize("data", ['a = "é"', 'a = "é"'.encode()])
+def test_text_and_bytes(data) -> None:
+    assert toml.loads(data, "x") == {"a": "é"}
+
+
+@pytest.mark.parametrize("data", [b"\xff", "a = ", "a = 1\na = 2", "a = [", "[" * 100_000])
+def test_what_is_not_toml(data) -> None:
+    with pytest.raises(StateError, match=r"^/etc/x is not TOML") as caught:
+        toml.loads(data, "/etc/x")
+    assert "nothing was changed" in caught.value.remedy
+
+
+VALUES = st.recursive(
+    st.one_of(
+        st.text(), st.integers(-(2**63), 2**63 - 1), st.booleans(), st.floats(allow_nan=False), st.datetimes()
+    ),
+    lambda below: st.one_of(st.lists(below, max_size=3), st.dictionaries(st.text(), below, max_size=3)),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), VALUES))
+def test_round_trip(document) -> None:
+    assert toml.loads(toml.dumps(document), "x") == document
