@@ -17,6 +17,7 @@ from soci_bootstrap import (
     memo,
     nodeconfig,
     registries,
+    releases,
     state,
     units,
 )
@@ -39,7 +40,7 @@ from soci_bootstrap.record import (
     settled,
 )
 from soci_bootstrap.settings import Settings, to_json
-from soci_bootstrap.switch import STAGED, Effect, Switch, effect
+from soci_bootstrap.switch import STAGED, Effect, Switch, effect, rewires
 from soci_bootstrap.system import System, checked
 from soci_bootstrap.tuning import Decompressor
 from soci_bootstrap.unwire import DROPIN, Wired, snapshotter, unwire
@@ -102,9 +103,9 @@ class Convergence:
         self.sha256: str | None = None
 
     @property
-    def version(self) -> str | None:
-        """SOCI's version, as far as it is known."""
-        return self._plan.desired.version if self._plan else self.settings.soci_version
+    def version(self) -> str:
+        """SOCI's version: the one that was asked for until the node was seen."""
+        return self._plan.desired.version if self._plan else self.settings.soci_version or releases.NEWEST
 
     @property
     def mode(self) -> str | None:
@@ -177,9 +178,10 @@ class Convergence:
     def _decide_effect(self, plan: Plan) -> Effect:
         if not self._node or self._boot:
             return Effect.WITH_START
-        pending = any(step.item is not None and step.item.phase is Phase.WIRING for step in plan.pending)
         found = self._facts_now
-        decided = effect(self.system, found, _wired(plan.desired, found), self._found, pending=pending)
+        wired = _wired(plan.desired, found)
+        pending = rewires([step.item for step in plan.pending if step.item], wired, self._found)
+        decided = effect(self.system, found, wired, self._found, pending=pending)
         return Effect.NOW if decided is Effect.NEXT_BOOT and self.settings.force else decided
 
     def carry_out(self, plan: Plan) -> None:
@@ -189,7 +191,8 @@ class Convergence:
         if self._image:
             self.system.remove(memo.PATH)
         self._remember_units()
-        self._rest.claim(plan.desired.wiring.root)
+        for directory in (plan.desired.wiring.root, units.DAEMONS_OWN):
+            self._rest.claim(directory)
         self._rest.record = replace(self._rest.record, prepulled=self._prepulled())
         self._rest.prepare(step.item for step in plan.pending if step.item)
         self._apply_phase(plan, Phase.GROUND)
@@ -204,7 +207,8 @@ class Convergence:
                 self._preflight(plan.desired)
             self._start_units(plan)
             if plan.desired.wiring.mode == "nodeadm":
-                self._rest.watch(nodeadms_own(self.system, _wired(plan.desired, self._facts_now)))
+                own = nodeadms_own(self.system, _wired(plan.desired, self._facts_now))
+                self._rest.watch((*own, *self._facts_now.kubelet.sources, nodeconfig.CACHE))
         if self._effect is Effect.NOW:
             self._switch_now(plan)
         else:
@@ -306,6 +310,8 @@ class Convergence:
     def undo(self, *, everything: bool) -> list[str]:
         """Take back this run's changes; the ground too where ``everything`` is asked."""
         failures: list[str] = []
+        kept = frozenset() if everything else _GROUND
+        self.steps = tuple(replace(step, changed=step.changed and step.path in kept) for step in self.steps)
         for unit in self._started:
             failures += self._systemctl_quietly("stop", unit)
         failures += self._rest.undo()
@@ -369,7 +375,7 @@ class Convergence:
         unwire(self.system, wired)
         if any(isinstance(item, Gone) for item in items):
             self._systemctl_quietly("daemon-reload")
-        return applier.record
+        return replace(applier.record, outcome=record.outcome)
 
     def _put_record_back(self, *, complete: bool) -> None:
         """The record as this run found it; what could not be undone stays in it, for rollback."""
@@ -483,15 +489,24 @@ class Convergence:
             registries.refuse_unreachable(found, self._answers, wired=wired)
 
     def _start_units(self, plan: Plan) -> None:
-        """The socket listens; the daemon itself is started by containerd's start, not from here."""
-        if plan.changes("service-restarted"):
+        """The socket listens; the daemon itself is started by containerd's start, not from here.
+
+        Where containerd runs already, a daemon that is changed or down is started again.
+        """
+        up = self._facts_now.units["containerd.service"].active == "active"
+        again, socket = plan.changes("service-restarted"), plan.changes("socket-started")
+        if again:
             self._restarted.append(facts.SERVICE)
-            # With containerd yet to start its root may be about to move to an array.
-            up = self._facts_now.units["containerd.service"].active == "active"
-            self._systemctl("restart" if up else "stop", facts.SERVICE)
-        if plan.changes("socket-started"):
+            # systemd starts no socket whose service runs. And with containerd yet to start, the
+            # daemon's root may be about to move to an array.
+            self._systemctl("restart" if up and not socket else "stop", facts.SERVICE)
+        if socket:
             self._started.append(facts.SOCKET)
             self._systemctl("start", facts.SOCKET)
+        if plan.changes("service-started"):
+            self._started.append(facts.SERVICE)
+        if plan.changes("service-started") or (up and again and socket):
+            self._systemctl("start", facts.SERVICE)
 
     def _systemctl(self, *words: str) -> None:
         argv = [self.system.which("systemctl") or "systemctl", *words]

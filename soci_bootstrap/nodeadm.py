@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from soci_bootstrap import containerd, kubelet, toml, unwire
@@ -39,6 +40,39 @@ def nodeadms_part(system: System, wired: Wired) -> tuple[File, ...]:
         unwired = kubelet.wired(data, CONTAINERD_ENDPOINT, path)
         files.append(File("kubelet-config", path, data, Phase.WIRING, system.entry(path).mode, unwired))
     return tuple(files)
+
+
+def unmerged(system: System, wired: Wired, before: Mapping[str, bytes]) -> Iterator[tuple[str, bytes | None]]:
+    """Nodeadm's files, each as nodeadm would have it without our drop-in; None for one that goes.
+
+    Args:
+        system: the node.
+        wired: what was merged.
+        before: what is known of their earlier bytes; kubelet's environment files are among them.
+    """
+    dropin = f"{wired.kubelet_dir}/{_KUBELET_DROPIN}"
+    configurations = {wired.containerd_config, wired.kubelet_config, dropin, CACHE}
+    # nodeadm names a directory to kubelet, and makes it, only where somebody configures kubelet.
+    arguments = {path: data for path, data in before.items() if path not in configurations}
+    only_ours = dropin not in before and bool(arguments)
+    for path, earlier in arguments.items():
+        found = system.read(path) or b""
+        same = _without_directory(found, wired.kubelet_dir) == _without_directory(earlier, wired.kubelet_dir)
+        only_ours = only_ours and same
+        yield path, earlier if same else found
+    for path in sorted({*nodeadms_own(system, wired), *(before.keys() & configurations)}):
+        present = system.read(path)
+        if present is None:
+            continue
+        data = without_ours(path, present, before.get(path, b""), wired)
+        bare = path == dropin and only_ours and not _json(data, path).keys() - {"apiVersion", "kind"}
+        yield path, None if bare else data
+
+
+def _without_directory(environment: bytes, directory: str) -> list[str]:
+    """Kubelet's arguments without the one that names its drop-in directory, in any order."""
+    words = environment.decode("utf-8", "replace").replace('"', " ").replace("'", " ").split()
+    return sorted(word for word in words if word.partition("=")[0] != "--config-dir" and word != directory)
 
 
 def without_ours(path: str, found: bytes, before: bytes, wired: Wired) -> bytes:

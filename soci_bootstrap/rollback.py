@@ -11,8 +11,8 @@ from soci_bootstrap.console import Console
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, RefusedError
 from soci_bootstrap.items import Phase
-from soci_bootstrap.nodeadm import without_ours
-from soci_bootstrap.ownership import Standing, mentions_us, restore, standing, sweep
+from soci_bootstrap.nodeadm import unmerged, without_ours
+from soci_bootstrap.ownership import Standing, restore, standing, sweep
 from soci_bootstrap.record import (
     RECORD,
     ROLLING_BACK,
@@ -25,7 +25,7 @@ from soci_bootstrap.record import (
 )
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.system import System
-from soci_bootstrap.units import DEFAULT_ADDRESS
+from soci_bootstrap.units import DAEMONS_OWN, DEFAULT_ADDRESS
 from soci_bootstrap.unwinding import Runtime, holds_snapshots, remove_runtime_files
 from soci_bootstrap.unwire import Wired
 from soci_bootstrap.unwire import from_json as wired_from_json
@@ -236,32 +236,33 @@ class Rollback:
 
     def _restore_nodeadms(self) -> None:
         """Take our part out of what nodeadm wrote; on a node that is running, nobody else would."""
-        for path, before in sorted(self.record.before.items()):
-            if path in self.record.managed or self.wired is None or not self.system.live:
-                continue
-            changed = mentions_us(self.system, self.record, path)
-            if changed:
-                found = self.system.read(path) or b""
-                data = without_ours(path, found, self._backup(before), self.wired)
-                changed = data != found
+        if self.wired is None or self.wired.mode != "nodeadm" or not self.system.live:
+            return
+        before = {path: self._before(path) for path in self.record.before if self._is_nodeadms(path)}
+        for path, data in list(unmerged(self.system, self.wired, before)):
+            changed = data != self.system.read(path)
+            if data is None:
+                self.system.remove(path)
+                self.system.rmdir(self.wired.kubelet_dir)
+            elif changed:
                 entry = self.system.entry(path)
-                if changed:
-                    self.system.write(path, data, entry.mode, entry.uid, entry.gid, entry.label)
+                self.system.write(path, data, entry.mode, entry.uid, entry.gid, entry.label)
             self.steps.append(Done("unmerge", path, changed=changed))
 
     def _remove_root(self) -> None:
-        """SOCI's root, where SOCI made it and nothing refers to it any more."""
-        if self.wired is None or self.wired.root not in self.record.directories:
-            return
-        root = self.wired.root
-        if not self.system.listdir(root):
-            self.system.rmdir(root)
-        elif self._runtime.root_is_free() if self._runtime else not holds_snapshots(self.system, root):
-            self.system.rmtree(root)
-        else:
-            self.notes.append(f"{root} stays: containerd's database may refer to what is in it")
-            return
-        self.steps.append(Done("remove", root, changed=True))
+        """What SOCI made itself, where nothing refers to it any more: its root, and its own store."""
+        roots = (self.wired.root if self.wired else "", DAEMONS_OWN)
+        for root in roots:
+            if root not in self.record.directories or self.system.entry(root).kind != "dir":
+                continue
+            unused = not holds_snapshots(self.system, root)
+            if self._runtime is not None and root != DAEMONS_OWN:
+                unused = self._runtime.root_is_free()
+            if unused:
+                self.system.rmtree(root)
+                self.steps.append(Done("remove", root, changed=True))
+            else:
+                self.notes.append(f"{root} stays: containerd's database may refer to what is in it")
 
     def _remove_ours(self) -> None:
         if self.system.live:

@@ -16,6 +16,8 @@ BOOT = "soci-bootstrap.service"
 RESTART_OWED = "/run/soci-bootstrap/restart-owed"
 """There while containerd runs wired but was started without SOCI."""
 DEFAULT_ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
+DAEMONS_OWN = "/var/lib/soci-snapshotter-grpc"
+"""SOCI keeps its own content store here, whatever its ``--root``."""
 CONTAINERD_DROPIN = f"{ETC}/containerd.service.d/{DROPIN_NAME}"
 NODEADM_DROPIN = f"{ETC}/containerd.service.d/10-soci-snapshotter.conf"
 _RESTART_ONCE = (

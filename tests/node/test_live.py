@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 
@@ -40,7 +40,9 @@ class Ran:
     stderr: str
 
 
-def agent(bench: Bench, command: str, *words: str, program: str = "/usr/bin/python3 /opt/soci-bootstrap.pyz") -> Ran:
+def agent(
+    bench: Bench, command: str, *words: str, program: str = "/usr/bin/python3 /opt/soci-bootstrap.pyz"
+) -> Ran:
     line = f"{program} {command} --json {' '.join(words)}"
     done = bench.node.run(line, check=False, timeout=120)
     assert done.stdout.startswith("{"), done.stderr
@@ -67,11 +69,9 @@ def remove(bench: Bench, container: Container) -> None:
 @pytest.fixture(params=[*ROOTS, "trixie-containerd2, no nodeadm.d"])
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     root, _, old = request.param.partition(", ")
-    ami = Ami(root, generation=20250812 if old else 20260724)
-    row = Row("live", options="", ami=replace(ami, generation=20250812))
-    if not old:
-        row = Row("live", options="", ami=Ami(root))
-    with Bench(row, ()) as bench:
+    # The older AMI brings no SOCI, and its nodeadm-run reads no drop-ins: direct wiring.
+    ami = Ami(root, generation=20250812) if old else Ami(root)
+    with Bench(Row("live", options="", ami=ami), ()) as bench:
         bench.boot()
         yield bench
 
@@ -106,11 +106,17 @@ def test_install_beside_a_workload_waits_for_the_next_boot_and_rolls_back(bench:
     remove(bench, container)
 
     rolled = agent(bench, "rollback", program=AGENT)
-    assert (rolled.status, rolled.document["outcome"]) == (0, "rolled-back"), f"{rolled.document}\n{rolled.stderr}\n{bench.report()}"
-    assert leftovers(before, bench) == []
+    assert (rolled.status, rolled.document["outcome"]) == (0, "rolled-back"), (
+        f"{rolled.document}\n{rolled.stderr}\n{bench.report()}"
+    )
+    left = leftovers(before, bench)
+    assert not left, "\n".join(left)
     assert bench.problems(OVERLAYFS) == [], bench.report()
-    assert bench.sh("ls -d /run/soci* /run/lock/soci* 2>/dev/null") == ""
-    assert bench.sh("ctr -n k8s.io images ls -q | grep -v '^localhost/kubernetes/pause\\|^sha256\\|app'") == ""
+    own = "/run/soci-snapshotter-grpc\n" if bench.row.ami.generation > 20250812 else ""
+    assert bench.sh("ls -d /run/soci* /run/lock/soci* 2>/dev/null") == own
+    assert (
+        bench.sh("ctr -n k8s.io images ls -q | grep -v '^localhost/kubernetes/pause\\|^sha256\\|app'") == ""
+    )
     bench.reboot()
     assert bench.problems(OVERLAYFS) == [], bench.report()
 
@@ -122,7 +128,7 @@ def test_install_on_a_drained_node_switches_now(bench: Bench) -> None:
     switched = install(bench)
     assert (switched.status, switched.document["outcome"]) == (0, "installed"), (switched, bench.report())
     assert bench.problems(SOCI) == [], bench.report()
-    assert not re.search("degraded\": \"[^\"]", bench.sh("cat /var/lib/soci-bootstrap/state.json"))
+    assert not re.search('degraded": "[^"]', bench.sh("cat /var/lib/soci-bootstrap/state.json"))
 
     pids = main_pids(bench)
     container, _ = bench.start()
@@ -133,21 +139,29 @@ def test_install_on_a_drained_node_switches_now(bench: Bench) -> None:
     assert bench.config()["max_concurrent_downloads"] == 7
 
     rolled = agent(bench, "rollback", "--force", program=AGENT)
-    assert (rolled.status, rolled.document["outcome"]) == (0, "rolled-back"), f"{rolled.document}\n{rolled.stderr}\n{bench.report()}"
+    assert (rolled.status, rolled.document["outcome"]) == (0, "rolled-back"), (
+        f"{rolled.document}\n{rolled.stderr}\n{bench.report()}"
+    )
     assert not bench.runs(container)
-    assert leftovers(before, bench) == []
+    left = leftovers(before, bench)
+    assert not left, "\n".join(left)
     assert bench.problems(OVERLAYFS) == [], bench.report()
 
 
 def test_force_switches_beside_a_workload_and_goes_back_where_that_fails(bench: Bench) -> None:
     container, _ = bench.start()
     # The daemon answers the preflight, and dies once it is to serve containerd.
-    bench.node.write("/etc/systemd/system/soci-snapshotter.service.d/90-broken.conf", "[Service]\nExecStart=\nExecStart=/bin/false\n")
+    bench.node.write(
+        "/etc/systemd/system/soci-snapshotter.service.d/90-broken.conf",
+        "[Service]\nExecStart=\nExecStart=/bin/false\n",
+    )
     failed = install(bench, "--force")
     assert (failed.status, failed.document["outcome"]) == (2, "degraded"), failed
     assert bench.problems(OVERLAYFS) == [], bench.report()
 
-    bench.node.run("rm -r /etc/systemd/system/soci-snapshotter.service.d/90-broken.conf && systemctl daemon-reload")
+    bench.node.run(
+        "rm -r /etc/systemd/system/soci-snapshotter.service.d/90-broken.conf && systemctl daemon-reload"
+    )
     container, _ = bench.start()
     switched = install(bench, "--force")
     assert (switched.status, switched.document["outcome"]) == (0, "installed"), (switched, bench.report())
