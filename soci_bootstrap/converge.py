@@ -44,6 +44,7 @@ from soci_bootstrap.switch import STAGED, Effect, Switch, effect, rewires
 from soci_bootstrap.system import System, checked
 from soci_bootstrap.tuning import Decompressor
 from soci_bootstrap.unwire import DROPIN, Wired, snapshotter, unwire
+from soci_bootstrap.wiring import Wiring, choose
 
 _GROUND = frozenset(item.path for item in units.ground(b""))
 _KUBELET_DIR = "/etc/kubernetes/kubelet/config.json.d"
@@ -179,7 +180,7 @@ class Convergence:
         if not self._node or self._boot:
             return Effect.WITH_START
         found = self._facts_now
-        wired = _wired(plan.desired, found)
+        wired = _wired(plan.desired.wiring, found)
         pending = rewires([step.item for step in plan.pending if step.item], wired, self._found)
         decided = effect(self.system, found, wired, self._found, pending=pending)
         return Effect.NOW if decided is Effect.NEXT_BOOT and self.settings.force else decided
@@ -207,7 +208,7 @@ class Convergence:
                 self._preflight(plan.desired)
             self._start_units(plan)
             if plan.desired.wiring.mode == "nodeadm":
-                own = nodeadms_own(self.system, _wired(plan.desired, self._facts_now))
+                own = nodeadms_own(self.system, _wired(plan.desired.wiring, self._facts_now))
                 self._rest.watch((*own, *self._facts_now.kubelet.sources, nodeconfig.CACHE))
         if self._effect is Effect.NOW:
             self._switch_now(plan)
@@ -218,7 +219,7 @@ class Convergence:
 
     def _record_wiring(self, plan: Plan) -> Wired:
         """Before it is done: a run killed in between leaves a node whose hooks know of it."""
-        wired = _wired(plan.desired, self._facts_now)
+        wired = _wired(plan.desired.wiring, self._facts_now)
         self._rest.record = replace(self._rest.record, wiring=wired.to_json())
         save(self.system, self._rest.record)
         return wired
@@ -246,7 +247,7 @@ class Convergence:
             agent=__version__,
             boot_id=found.boot_id,
             settings=to_json(self.settings),
-            wiring={} if self._image else _wired(desired, found).to_json(),
+            wiring={} if self._image else _wired(desired.wiring, found).to_json(),
             excluded=() if self._image else tuple(sorted(self._excluded)),
             registries={} if self._image else self._answers,
             prepulled=None if self._image else self._prepulled(),
@@ -320,7 +321,7 @@ class Convergence:
         for unit in self._restarted:
             failures += self._systemctl_quietly("restart", unit)
         if self._switch is not None:
-            wired = _wired(self._desired_now, self._facts_now)
+            wired = _wired(self._desired_now.wiring, self._facts_now)
             failures += self._switch.back(snapshotter(self.system, wired))
         if not everything:
             self._ground.settle()
@@ -340,7 +341,7 @@ class Convergence:
             undone: everything is as before this run; else its record is needed to get there.
         """
         failures: list[str] = []
-        found, plan = self._facts, self._plan
+        found = self._facts
         before = self._found or self._ground.record
         record = replace(
             before if undone else self._rest.record,
@@ -350,21 +351,28 @@ class Convergence:
             prepulled=self._prepulled(),
         )
         try:
-            if found and plan and (found.node_config.static or found.node_config.gate):
-                record = self._override(plan.desired, found, record)
+            if found and (found.node_config.static or found.node_config.gate):
+                record = self._override(self._wiring(found), found, record)
+        except BootstrapError as error:
+            failures.append(str(error))
+        try:
             save(self.system, record)
             state.degraded(self.system, reason)
         except BootstrapError as error:
             failures.append(str(error))
         return failures
 
-    def _override(self, desired: Desired, found: facts.Facts, record: Record) -> Record:
+    def _wiring(self, found: facts.Facts) -> Wiring:
+        """As planned, or as it would have been where no plan came about."""
+        if self._plan is not None:
+            return self._plan.desired.wiring
+        return choose(self.settings.wiring, found, self.settings.snapshotter_root)
+
+    def _override(self, wiring: Wiring, found: facts.Facts, record: Record) -> Record:
         """The user's own NodeConfig wires SOCI, which does not run here: nodeadm is told otherwise."""
-        wired = _wired(desired, found)
+        wired = _wired(wiring, found)
         applier = Applier(self.system, record)
-        items: list[Item] = [
-            item for item in desired.wiring.items if isinstance(item, Gone) and item.path != DROPIN
-        ]
+        items: list[Item] = [item for item in wiring.items if isinstance(item, Gone) and item.path != DROPIN]
         if wired.mode == "nodeadm" and wired.fallback:
             items.append(File("fallback", DROPIN, wired.fallback.encode(), Phase.WIRING))
         applier.prepare(items)
@@ -597,8 +605,7 @@ def _is_state(path: str, found: facts.Facts) -> bool:
     return f"{path}/".startswith((f"{STATE}/", f"{found.containerd.root}/io.containerd."))
 
 
-def _wired(desired: Desired, found: facts.Facts) -> Wired:
-    wiring = desired.wiring
+def _wired(wiring: Wiring, found: facts.Facts) -> Wired:
     directory = found.kubelet.config_dir or (_KUBELET_DIR if wiring.mode == "nodeadm" else "")
     return Wired(
         mode=wiring.mode,
