@@ -12,6 +12,8 @@ from soci_bootstrap.errors import BootstrapError, CommandError
 
 T = TypeVar("T")
 NEEDS_ROOT = "needs root"
+_REFUSALS = ("permission denied", "insufficient permissions", "failed to connect to")
+"""As ``ctr``, ``journalctl`` and ``systemctl`` say it to who is not root."""
 EXIT_STATUS: Mapping[str, int] = {"healthy": 0, "broken": 1, "degraded": 2, "pending": 2}
 
 
@@ -116,10 +118,10 @@ def attempt(look: Callable[[], T]) -> Seen[T]:
 
 
 def _refused(error: BaseException) -> bool:
-    """Permission denied, as the system said it or as ``ctr`` passes it on."""
+    """Permission denied, as the system said it or as a program passes it on."""
     if isinstance(error, PermissionError) or isinstance(error.__cause__, PermissionError):
         return True
-    return isinstance(error, CommandError) and "permission denied" in error.found.lower()
+    return isinstance(error, CommandError) and any(words in error.found.lower() for words in _REFUSALS)
 
 
 FAILED_OPEN, STAGED, PLAN = "failed-open", "staged", "plan"

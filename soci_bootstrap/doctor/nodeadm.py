@@ -35,6 +35,8 @@ def later(node: Node) -> Finding:
     config = node.node_config
     if isinstance(config, Unseen):
         return config.judged(expected)
+    if DROPIN not in wanted(node):
+        return ok("the wiring has no drop-in here", expected)
     if config.later:
         return warn(
             f"{', '.join(config.later)}, which wins over our wiring",

@@ -7,33 +7,33 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from soci_bootstrap import containers, contentstore, facts, kubelet, nodeconfig, probe, state, toml
-from soci_bootstrap import plan as plan_
+from soci_bootstrap import (
+    containers,
+    contentstore,
+    facts,
+    probe,
+    state,
+    toml,
+)
 from soci_bootstrap import record as record_
-from soci_bootstrap.doctor import filesystems, held, programs
+from soci_bootstrap.doctor import filesystems, held, planned, programs
 from soci_bootstrap.doctor.finding import NEEDS_ROOT, Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import (
     NOT_ASKED,
     Binary,
-    Containerd,
     Daemon,
     Effective,
     Images,
-    Kubelet,
     Node,
     Process,
-    Registry,
     Unit,
 )
 from soci_bootstrap.doctor.tasks import Answer, Known, Task
 from soci_bootstrap.doctor.units import CONTAINERD
-from soci_bootstrap.facts import SERVICE, SOCKET, Facts
-from soci_bootstrap.plan import Desired
+from soci_bootstrap.facts import SERVICE, SOCKET
 from soci_bootstrap.record import Record
-from soci_bootstrap.settings import from_json
 from soci_bootstrap.system import ABSENT, System
 from soci_bootstrap.unitfiles import read_unit
-from soci_bootstrap.units import AGENT
 from soci_bootstrap.unwire import Wired
 from soci_bootstrap.unwire import from_json as wired_from_json
 
@@ -71,7 +71,7 @@ def observe(system: System) -> Node:
     digest = Task(lambda: system.sha256(system.followed(daemon.program)), _SLOW_SECONDS)
     version = _if_live(system, lambda: programs.version(system, daemon.program))
     works = _self_test(system, config)
-    planned = Task(lambda: _planned(system, known), _SLOW_SECONDS)
+    wanted = Task(lambda: planned.observe(system, known), _SLOW_SECONDS)
 
     node = Node(
         live=system.live,
@@ -79,7 +79,7 @@ def observe(system: System) -> Node:
         boot_id=_text(system, "/proc/sys/kernel/random/boot_id") if system.live else "",
         record=record,
         state=_state(system, record),
-        arch=attempt(lambda: facts.architecture(_arch(system, known))),
+        arch=attempt(lambda: facts.architecture(planned.arch(system, known))),
         machine=attempt(facts.machine),
         python=attempt(lambda: system.is_executable("/usr/bin/python3")),
         daemon=daemon,
@@ -94,7 +94,7 @@ def observe(system: System) -> Node:
         pause_cached=attempt(lambda: system.entry(contentstore.PAUSE_TAR).kind == "file") is True,
         soci_disk=attempt(lambda: filesystems.observe(system, daemon.root)),
     )
-    node = _with_facts(node, system, planned.result(), wired)
+    node = planned.add(node, system, wanted.result(), wired)
     node = replace(
         node,
         files=held.files(system, known, node.desired, daemon.program),
@@ -161,68 +161,6 @@ class _Live:
         return asked.images(why_not, running)
 
 
-# -- the plan and what it is made from --------------------------------------------------------
-
-
-def _planned(system: System, record: Record | None) -> tuple[Facts, Seen[Desired]]:
-    """The facts, and what an install with the recorded settings would want by them."""
-    observed = facts.observe(system, record, arch=_arch(system, record))
-    return observed, attempt(lambda: _desired(system, record, observed))
-
-
-def _desired(system: System, record: Record | None, observed: Facts) -> Desired:
-    settings = from_json(record.settings if record else {}, "install")
-    excluded = frozenset(record.excluded if record and settings.decompressor == "auto" else ())
-    return plan_.desire(settings, observed, system.read(AGENT) or b"", record, excluded)
-
-
-def _with_facts(
-    node: Node, system: System, planned: Seen[tuple[Facts, Seen[Desired]]], wired: Wired | None
-) -> Node:
-    """Add the facts; where one of them kept the others from being seen, look at each by itself."""
-    if not isinstance(planned, Unseen):
-        observed, desired = planned
-        path, root, version = (
-            observed.containerd.config_path,
-            observed.containerd.root,
-            observed.containerd.version,
-        )
-        present = observed.containerd.present
-        config: Seen[nodeconfig.NodeConfig] = attempt(
-            # What is remembered of the user's is right but for drop-ins that came since.
-            lambda: replace(observed.node_config, later=nodeconfig.read(system).later)
-        )
-        store: Seen[contentstore.ContentStore] = observed.store
-        endpoint: Seen[Kubelet] = held.kubelet(system, observed.kubelet)
-        told: Seen[tuple[Registry, ...]] = programs.ask_registries(system, observed)
-    else:
-        desired = told = planned
-        default = Containerd()
-        path, root, version = wired.containerd_config if wired else default.config, default.root, None
-        present = system.which("containerd") is not None
-        config = attempt(lambda: nodeconfig.read(system))
-        store = attempt(lambda: contentstore.observe(system, root))
-        endpoint = attempt(
-            lambda: held.kubelet(system, kubelet.observe(system, read_unit(system, "kubelet.service")))
-        )
-    return replace(
-        node,
-        desired=desired,
-        node_config=config,
-        store=store,
-        kubelet=endpoint,
-        registries=told,
-        containerd=Containerd(
-            present=present,
-            version=version,
-            config=path,
-            root=root,
-            others=attempt(lambda: held.other_snapshotters(system, path)),
-        ),
-        containerd_disk=attempt(lambda: filesystems.observe(system, root)),
-    )
-
-
 # -- files ------------------------------------------------------------------------------------
 
 
@@ -261,15 +199,10 @@ def _self_test(system: System, config: _Config) -> Answer[str]:
 
 
 def _process(system: System, service: Seen[Unit], daemon: Daemon) -> Process:
-    found: Seen[Process] = NOT_ASKED
+    found: Seen[Process] = service if isinstance(service, Unseen) else NOT_ASKED
     if not isinstance(service, Unseen) and service.active == "active" and service.pid:
         found = attempt(lambda: programs.process(system, service, daemon))
     return Process(found, (), found, found) if isinstance(found, Unseen) else found
-
-
-def _arch(system: System, record: Record | None) -> str | None:
-    """An image's architecture is the one that was installed into it."""
-    return record.binary.arch if record and record.binary and not system.live else None
 
 
 def _state(system: System, record: Seen[Record | None]) -> Seen[state.State]:

@@ -63,9 +63,13 @@ def boot(node: Node) -> Finding:
 def systemd(node: Node) -> Finding:
     """Systemd answers; everything about units and what runs comes from it."""
     expected = "systemctl to answer"
-    if isinstance(node.units, Unseen):
-        return node.units.judged(expected)
-    return ok("it does", expected)
+    if not isinstance(node.units, Unseen):
+        return ok("it does", expected)
+    return (
+        fail(node.units.why, expected, node.units.remedy)
+        if node.units.remedy
+        else node.units.judged(expected)
+    )
 
 
 def masked(node: Node) -> Finding:

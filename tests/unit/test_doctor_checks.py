@@ -203,7 +203,7 @@ class Case:
     verdict: str = ""
 
 
-def no_gate() -> Node:
+def without_dropin() -> Node:
     return recorded(managed={path: managed for path, managed in MANAGED.items() if path != DROPIN})
 
 
@@ -285,7 +285,9 @@ CASES = [
     Case("service.unit", held(SERVICE_FILE, EDITED), "warn", "edited"),
     Case(
         "service.unit",
-        replace(no_gate(), record=Record(outcome="installed"), service_file="/usr/lib/x.service", files={}),
+        replace(
+            without_dropin(), record=Record(outcome="installed"), service_file="/usr/lib/x.service", files={}
+        ),
         "ok",
         "not ours",
     ),
@@ -297,16 +299,22 @@ CASES = [
     Case("boot-unit", held(f"/etc/systemd/system/{BOOT}", GONE), "warn", "nothing"),
     Case("units.enabled", replace(held(LINKS[BOOT], GONE), units={**UNITS, BOOT: Unit()}), "warn", BOOT),
     Case("units.enabled", held(LINKS[SOCKET], GONE), "ok"),
-    Case("systemd", replace(WELL, units=Unseen("no bus", "start systemd")), "warn", "no bus"),
+    Case("systemd", replace(WELL, units=Unseen("no bus", "start systemd")), "fail", "no bus"),
     Case("units.masked", unit(SOCKET, load="masked"), "fail", SOCKET),
     Case("units.masked", unit(SERVICE, enabled="masked-runtime"), "fail", SERVICE),
     Case("units.loaded", unit(SERVICE, reload=True), "warn", SERVICE),
     Case("node-config", replace(WELL, node_config=Unseen("not JSON", "see nodeadm")), "warn", "not JSON"),
     Case("node-config.drop-in", held(DROPIN, GONE), "fail", "nothing"),
     Case("node-config.drop-in", replace(held(DROPIN, GONE), state=FAILED_OPEN), "skip", "replaced"),
-    Case("node-config.drop-in", no_gate(), "skip", "none here"),
+    Case("node-config.drop-in", without_dropin(), "skip", "none here"),
     Case(
         "node-config.later", replace(WELL, node_config=NodeConfig(later=("/x/90.yaml",))), "warn", "90.yaml"
+    ),
+    Case(
+        "node-config.later",
+        replace(without_dropin(), node_config=NodeConfig(later=("/x/90.yaml",))),
+        "ok",
+        "no drop-in",
     ),
     Case("node-config.gate", machine(2, 4, NodeConfig(gate=True)), "ok", "overridden"),
     Case("node-config.gate", machine(2, 16, NodeConfig(gate=True), record=None), "warn", "2 vCPU"),
