@@ -43,7 +43,7 @@ from soci_bootstrap.settings import Settings, to_json
 from soci_bootstrap.switch import STAGED, Effect, Switch, effect, rewires
 from soci_bootstrap.system import System, checked
 from soci_bootstrap.tuning import Decompressor
-from soci_bootstrap.unwire import DROPIN, Wired, snapshotter, unwire
+from soci_bootstrap.unwire import DROPIN, Wired, leads_to_soci, snapshotter, unwire
 from soci_bootstrap.wiring import Wiring, choose
 
 _GROUND = frozenset(item.path for item in units.ground(b""))
@@ -83,10 +83,10 @@ class Convergence:
         self.console = console
         self.deadline = deadline
         self._agent = agent
-        self._first = record is None or not record.wiring
         self._found = record
         self._boot = boot
         self._image = settings.command == "bake"
+        self._first = record is None or not (record.outcome == "baked" if self._image else record.wiring)
         self._node = system.live and not self._image
         self._started: list[str] = []
         self._restarted: list[str] = []
@@ -97,7 +97,7 @@ class Convergence:
         self._rest = self._ground
         self._facts: facts.Facts | None = None
         self._plan: Plan | None = None
-        self._excluded = _excluded(record, settings)
+        self._excluded = plan_.excluded(record, settings)
         self._answers: Mapping[str, str] = record.registries if record else {}
         self.steps: tuple[Step, ...] = ()
         self.arch = facts.architecture(settings.arch)
@@ -351,7 +351,7 @@ class Convergence:
             prepulled=self._prepulled(),
         )
         try:
-            if found and (found.node_config.static or found.node_config.gate):
+            if found and self._starts_with_soci(found):
                 record = self._override(self._wiring(found), found, record)
         except BootstrapError as error:
             failures.append(str(error))
@@ -361,6 +361,20 @@ class Convergence:
         except BootstrapError as error:
             failures.append(str(error))
         return failures
+
+    def _starts_with_soci(self, found: facts.Facts) -> bool:
+        """Whether containerd is going to start with a wiring of others; one that runs is left alone.
+
+        Where nodeadm keeps no cache of the NodeConfig, only the files that it wrote tell.
+        """
+        wired_by_us = self._found is not None and bool(self._found.wiring) and not self._boot
+        unit = found.units.get("containerd.service")
+        if wired_by_us or (unit is not None and unit.active == "active"):
+            return False
+        config = found.node_config
+        return bool(config.static or config.gate) or leads_to_soci(
+            self.system, _wired(self._wiring(found), found)
+        )
 
     def _wiring(self, found: facts.Facts) -> Wiring:
         """As planned, or as it would have been where no plan came about."""
@@ -591,13 +605,6 @@ class Convergence:
         if binary and desired and desired.daemon == binary.path:
             return binary.archive_sha256
         return None
-
-
-def _excluded(record: Record | None, settings: Settings) -> frozenset[str]:
-    """What an earlier run of this version found out about `auto`'s candidates on this node."""
-    if record is None or record.agent != __version__ or settings.decompressor != "auto":
-        return frozenset()
-    return frozenset(record.excluded)
 
 
 def _is_state(path: str, found: facts.Facts) -> bool:

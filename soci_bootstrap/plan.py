@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from soci_bootstrap import __version__, releases, snapshotter, tuning, units, wiring
 from soci_bootstrap import decompressor as carried_
-from soci_bootstrap import releases, snapshotter, tuning, units, wiring
 from soci_bootstrap.errors import DecompressorError, WiringError
 from soci_bootstrap.facts import SERVICE, SOCKET, Facts
 from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Phase, Restored
@@ -21,6 +21,8 @@ DAEMON = "/usr/local/bin/soci-snapshotter-grpc"
 CONFIG = "/etc/soci-snapshotter-grpc/config.toml"
 GATE_CONFIG = "/etc/soci-snapshotter-grpc/soci-bootstrap.toml"
 IGZIP_ARGS = UNPIGZ_ARGS = ("-d", "-c")
+_DAEMONS = frozenset({"binary", "config", "service", "service-drop-in", "socket", "socket-drop-in"})
+"""Steps after which the daemon has to start anew."""
 DISCARD_FIXED_IN: tuple[int, int, int] | None = None
 """The first SOCI release without issue 2035; a fix is merged upstream but in no release yet."""
 
@@ -130,6 +132,13 @@ def desire(
     return Desired(tuple(items), chosen, inflater, daemon, config, version, sha256)
 
 
+def excluded(record: Record | None, settings: Settings) -> frozenset[str]:
+    """What an earlier run of this version found out about `auto`'s candidates on this node."""
+    if record is None or record.agent != __version__ or settings.decompressor != "auto":
+        return frozenset()
+    return frozenset(record.excluded)
+
+
 def compare(desired: Desired, observed: Mapping[str, Observed], facts: Facts, record: Record | None) -> Plan:
     """The steps from what is there to what is wanted; actions follow from what they depend on."""
     steps = list(file_steps(desired.items, observed, record))
@@ -171,43 +180,45 @@ def _differs(item: Item, found: Observed, record: Record | None) -> bool:
         return (entry.kind, entry.target) != ("link", item.target)
     if isinstance(item, File):
         wanted = hashlib.sha256(item.data).hexdigest()
-        return (entry.kind, entry.mode, entry.uid, found.sha256) != (
-            "file",
-            item.mode,
-            _root_uid(entry),
-            wanted,
-        )
+        same = (entry.kind, entry.mode, found.sha256) == ("file", item.mode, wanted)
+        return not (same and _owned(entry))
     binary = record.binary if record else None
     return (
         binary is None
         or (binary.version, binary.arch) != (item.version, item.arch)
         or (item.sha256 is not None and binary.archive_sha256 != item.sha256)
         or entry.mode != 0o755
+        or not _owned(entry)
         or not binary.is_at(entry)
     )
 
 
-def _root_uid(entry: Entry) -> int:
+def _owned(entry: Entry) -> bool:
     """Files are root's; without root (a scratch tree of one's own) they are whose they are."""
     import os
 
-    return 0 if os.geteuid() == 0 else entry.uid
+    return os.geteuid() != 0 or (entry.uid, entry.gid) == (0, 0)
 
 
 def _actions(steps: list[Step], facts: Facts, record: Record | None) -> list[Step]:
     """What a running systemd has to be told."""
+    changed = {s.name for s in steps if s.changed}
     units_changed = any(s.changed and s.path and s.path.startswith(ETC) for s in steps)
     stale = any(state.needs_reload for state in facts.units.values())
     phases = {s.item.phase for s in steps if s.changed and s.item}
     software, wired = bool(phases & {Phase.SOFTWARE, Phase.CONFIGURATION}), Phase.WIRING in phases
     failed = record is None or record.outcome in {"", "degraded", "baked"}
-    running = _active(facts, SERVICE)
+    running, listening = _active(facts, SERVICE), _active(facts, SOCKET)
+    # Containerd's start starts the daemon; where it runs with it already, nobody else would.
+    wanted = _active(facts, "containerd.service") and record is not None and record.outcome == "installed"
     return [
         Step("daemon-reload", None, units_changed or stale),
         Step("self-test", None, software or failed),
         Step("preflight", None, software or wired or failed),
-        Step("socket-started", None, not _active(facts, SOCKET)),
-        Step("service-restarted", None, running and software),
+        Step("socket-started", None, not listening),
+        # systemd starts no socket whose service runs.
+        Step("service-restarted", None, running and (not listening or bool(changed & _DAEMONS))),
+        Step("service-started", None, wanted and not running and bool(record and record.wiring)),
     ]
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from soci_bootstrap import facts, resources
 from soci_bootstrap import plan as plan_
 from soci_bootstrap.console import Console
 from soci_bootstrap.errors import StateError
-from soci_bootstrap.items import Daemon, File, Gone, Link
+from soci_bootstrap.items import Daemon, File, Gone, Link, Restored
+from soci_bootstrap.ownership import leftovers
 from soci_bootstrap.plan import Step
 from soci_bootstrap.record import Record, load
 from soci_bootstrap.settings import Settings
@@ -63,9 +64,8 @@ class PlanResult:
         """Steps, then diffs."""
         if not self.pending:
             return f"nothing to do: SOCI {self.version}, wiring {self.wiring}"
-        lines = [
-            f"{len(self.pending)} of {len(self.steps)} steps pending (SOCI {self.version}, wiring {self.wiring})"
-        ]
+        pending = f"{len(self.pending)} of {len(self.steps)} steps pending"
+        lines = [f"{pending} (SOCI {self.version}, wiring {self.wiring})"]
         lines += [f"  {step.name}{f'  {step.path}' if step.path else ''}" for step in self.pending]
         lines += [f"  not seen: {what}" for what in self.unseen]
         lines += ["", *self.diffs.values()]
@@ -86,7 +86,10 @@ def run(settings: Settings, console: Console) -> PlanResult:
     )
     # A checkout has no zipapp to leave behind; the rest of the plan is the same.
     agent = resources.agent_bytes() or b""
-    desired = plan_.desire(settings, found, agent, record)
+    desired = plan_.desire(settings, found, agent, record, plan_.excluded(record, settings))
+    if record is not None:
+        old = leftovers(system, record, frozenset(item.path for item in desired.items))
+        desired = replace(desired, items=(*desired.items, *old))
     plan = plan_.compare(desired, plan_.observe(system, desired.items), found, record)
     diffs = dict(_diffs(system, plan.pending, unseen))
     for warning in desired.wiring.warnings:
@@ -110,6 +113,8 @@ def _diffs(system: System, steps: tuple[Step, ...], unseen: list[str]) -> Iterat
         entry = system.entry(item.path)
         if isinstance(item, Gone):
             yield item.path, f"--- {item.path}\n+++ /dev/null\n"
+        elif isinstance(item, Restored):
+            yield item.path, f"{item.path}: as it was before the first install\n"
         elif isinstance(item, Link):
             before = f" (now -> {entry.target})" if entry.kind == "link" else ""
             yield item.path, f"{item.path} -> {item.target}{before}\n"
