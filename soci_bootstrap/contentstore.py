@@ -7,7 +7,6 @@ overlayfs are not seen by SOCI. Both are read from the disk, since containerd is
 
 from __future__ import annotations
 
-import hashlib
 import io
 from dataclasses import dataclass
 
@@ -69,6 +68,7 @@ def pause_members(system: System) -> frozenset[str]:
     tar = system.read(PAUSE_TAR)
     if tar is None:
         return frozenset()
+    import hashlib
     import tarfile
 
     digests = set()

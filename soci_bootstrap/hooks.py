@@ -9,12 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from soci_bootstrap import containers, journal, probe, state
-from soci_bootstrap.ctr import Ctr
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.system import System
 from soci_bootstrap.unwire import Wired, config_files, from_json, leads_to_soci, snapshotter, unwire
+
+if TYPE_CHECKING:
+    from soci_bootstrap.ctr import Ctr
 
 RECORD = "/var/lib/soci-bootstrap/record.json"
 RESTART_OWED = "/run/soci-bootstrap/restart-owed"
@@ -52,6 +55,8 @@ def guard(system: System) -> None:
 
 def verify(system: System) -> None:
     """After containerd started, before kubelet does: make its images fit its snapshotter."""
+    from soci_bootstrap.ctr import Ctr  # the guard, which holds containerd up, has no use for it
+
     wired = _wired(system)
     if wired is None:
         return
@@ -68,13 +73,38 @@ def verify(system: System) -> None:
         _restart_containerd(system)
         return
     try:
-        ctr.import_pause("soci")
-        ctr.probe_snapshot("soci")
+        _try_out(ctr)
     except BootstrapError as error:
         _fail_after_start(system, wired, error)
         return
     fit_images(system, ctr, active)
     state.recovered(system)
+
+
+def _try_out(ctr: Ctr) -> None:
+    """Import the pause image and probe, side by side: kubelet waits for both.
+
+    Raises:
+        BootstrapError: one of them failed.
+    """
+    from threading import Thread
+
+    failures: list[BootstrapError] = []
+
+    def probe_snapshot() -> None:
+        try:
+            ctr.probe_snapshot("soci")
+        except BootstrapError as error:
+            failures.append(error)
+
+    thread = Thread(target=probe_snapshot)
+    thread.start()
+    try:
+        ctr.import_pause("soci")
+    finally:
+        thread.join()
+    if failures:
+        raise failures[0]
 
 
 def _boot(system: System) -> None:

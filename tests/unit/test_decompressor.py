@@ -62,8 +62,7 @@ class TestCases:
     def test_covers_what_the_design_names(self) -> None:
         assert [case.name for case in cases()] == [
             "a known stream",
-            "several members",
-            "trailing zeros",
+            "several members and zeros",
             "a truncated stream",
             "a corrupt stream",
         ]
@@ -96,8 +95,8 @@ class TestSelfTest:
                 Completed(127, b"", b"no such library"),
                 "status 127 and 0 bytes (no such library)",
             ),
-            ("several members", Completed(0, TEXT, b""), f"status 0 and {len(TEXT)} bytes"),
-            ("trailing zeros", Completed(2, b"", b"trailing garbage"), "status 2"),
+            ("several members and zeros", Completed(0, TEXT, b""), f"status 0 and {len(TEXT)} bytes"),
+            ("several members and zeros", Completed(2, b"", b"trailing garbage"), "status 2"),
             ("a truncated stream", Completed(0, b"", b""), "status 0"),
             ("a corrupt stream", Completed(0, b"", b""), "status 0"),
             ("a known stream", None, "did not end"),

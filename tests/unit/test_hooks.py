@@ -199,14 +199,12 @@ def test_verify_a_first_start_on_soci(hook) -> None:
     node = hook.node()
     hooks.verify(node)
     words = [call.removeprefix(CTR).split()[:2] for call in node.calls]
-    assert words == [
+    assert sorted(words[:3]) == [
         ["images", "import"],
         ["snapshots", "--snapshotter"],
         ["snapshots", "--snapshotter"],
-        ["images", "ls"],
-        ["images", "check"],
-        ["images", "rm"],
     ]
+    assert words[3:] == [["images", "ls"], ["images", "check"], ["images", "rm"]]
     assert node.calls[-1] == f"{CTR}images rm b:1"
     assert state.load(node) == State("soci")
 
