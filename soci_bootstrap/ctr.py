@@ -69,7 +69,7 @@ class Ctr:
 
     def images(self) -> list[str]:
         """References of all images."""
-        return self._checked("images", "ls", "-q").decode().split()
+        return self._text("images", "ls", "-q").split()
 
     def remove_images(self, references: list[str]) -> None:
         """Remove image records; their content goes with containerd's garbage collection."""
@@ -84,28 +84,37 @@ class Ctr:
         """Remove all of a snapshotter's snapshots, children before their parents.
 
         Raises:
-            CommandError: one is in use.
+            CommandError: one is in use, or does not go.
         """
-        while parents := self._parents(snapshotter):
+        parents = self._parents(snapshotter)
+        while parents:
             # What has no child goes first. containerd's garbage collection may be quicker.
             leaves = [key for key in parents if key not in parents.values()]
             removed = self._run("snapshots", "--snapshotter", snapshotter, "rm", *leaves)
-            if removed.status and self._parents(snapshotter) == parents:
+            left = self._parents(snapshotter)
+            if left == parents:
                 checked(["ctr", "snapshots", "rm"], removed)
+                raise CommandError(
+                    f"snapshots of {snapshotter} are still there after they were removed",
+                    found=f"{len(left)} of them",
+                    expected="none",
+                    remedy=f"look at `ctr -n {self._namespace} snapshots --snapshotter {snapshotter} ls`",
+                )
+            parents = left
 
     def namespaces(self) -> list[str]:
         """Containerd's namespaces."""
-        return self._checked("namespaces", "ls", "-q").decode().split()
+        return self._text("namespaces", "ls", "-q").split()
 
     def tasks(self) -> list[str]:
         """Containers that run."""
-        lines = self._checked("tasks", "ls").decode().splitlines()
+        lines = self._text("tasks", "ls").splitlines()
         return [words[0] for line in lines[1:] if (words := line.split()) and words[-1] != "STOPPED"]
 
     def containers(self, *, of_pods: bool = False) -> list[str]:
         """All containers, those that ended included; only CRI's with ``of_pods``."""
         wanted = ['labels."io.cri-containerd.kind"'] if of_pods else []
-        return self._checked("containers", "ls", "-q", *wanted).decode().split()
+        return self._text("containers", "ls", "-q", *wanted).split()
 
     def info(self, container: str) -> bytes:
         """All that containerd knows of a container, as JSON."""
@@ -124,25 +133,23 @@ class Ctr:
         self._checked("containers", "rm", container)
 
     def _parents(self, snapshotter: str) -> dict[str, str]:
-        lines = self._checked("snapshots", "--snapshotter", snapshotter, "ls").decode().splitlines()
+        lines = self._text("snapshots", "--snapshotter", snapshotter, "ls").splitlines()
         # KEY PARENT KIND, the second of them blank for a lowest layer.
         rows = [line.split() for line in lines[1:] if line.strip()]
         return {words[0]: words[1] if len(words) > 2 else "" for words in rows}
 
     def _images(self, snapshotter: str) -> list[tuple[str, bool, bool]]:
-        pinned = {
-            line.split()[0]
-            for line in self._checked("images", "ls").decode().splitlines()[1:]
-            if _PINNED in line
-        }
+        pinned = {line.split()[0] for line in self._text("images", "ls").splitlines()[1:] if _PINNED in line}
         unpacked = {
             words[0]: words[-1] == "true"
-            for line in self._checked("images", "check", "--snapshotter", snapshotter)
-            .decode()
-            .splitlines()[1:]
+            for line in self._text("images", "check", "--snapshotter", snapshotter).splitlines()[1:]
             if (words := line.split())
         }
         return [(reference, reference in pinned, ready) for reference, ready in unpacked.items()]
+
+    def _text(self, *words: str) -> str:
+        # What is no text is no name of anything, and matches nothing.
+        return self._checked(*words).decode("utf-8", "replace")
 
     def _checked(self, *words: str) -> bytes:
         return checked(["ctr", *words], self._run(*words))

@@ -228,7 +228,7 @@ def _unit_states(system: System) -> dict[str, UnitState]:
         )
     argv = [program, "show", "-p", "Id,ActiveState,LoadState,NeedDaemonReload", *_UNITS]
     states: dict[str, UnitState] = {}
-    for block in checked(argv, system.run(argv, timeout=10)).decode().split("\n\n"):
+    for block in checked(argv, system.run(argv, timeout=10)).decode("utf-8", "replace").split("\n\n"):
         values = dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line)
         states[values.get("Id", "")] = UnitState(
             values.get("ActiveState", ""),

@@ -187,9 +187,7 @@ def _container(space: str, container_id: str, info: bytes) -> Running:
         document = json.loads(info)
         labels_ = document.get("Labels") or {}
         spaces = ((document.get("Spec") or {}).get("linux") or {}).get("namespaces") or []
-        return Running(
-            space,
-            container_id,
+        said = (
             labels_.get("io.kubernetes.pod.namespace", ""),
             labels_.get("io.kubernetes.pod.name", ""),
             labels_.get("io.kubernetes.container.name", ""),
@@ -197,7 +195,10 @@ def _container(space: str, container_id: str, info: bytes) -> Running:
             next((one.get("path", "") for one in spaces if one.get("type") == "network"), ""),
             labels_.get("io.cri-containerd.kind", ""),
         )
-    except (ValueError, AttributeError) as error:
+        if not all(isinstance(value, str) for value in said):
+            raise TypeError(f"values that are no text: {said!r:.200}")
+        return Running(space, container_id, *said)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise CommandError(
             f"ctr does not describe the container {container_id}",
             found=str(error),

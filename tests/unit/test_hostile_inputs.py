@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from corpus.inputs import CASES, CONTAINERD, DIRECT, KUBELET, NODE, Case
+from corpus.outputs import OUTPUTS, READERS
 from hostile import Commands, edit, lay, no_hang, shape
 
 from soci_bootstrap import toml
+from soci_bootstrap.errors import BootstrapError
 
-READERS = ("plan", "config")
+READING = ("plan", "config")
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def prepared(commands: Commands, case: Case) -> Path:
 def test_input(commands: Commands, case: Case) -> None:
     root = prepared(commands, case)
     before = shape(root)
-    for command in READERS:
+    for command in READING:
         done = commands.run(command, *case.options, environ=case.environ)
         assert not done.reason.startswith("unexpected"), done.reason
         assert done.status in {0, 1, 3}
@@ -92,3 +94,19 @@ def test_the_bases_install(commands: Commands, base) -> None:
     lay(commands.root, base)
     assert commands.run("install").document["outcome"] == "installed"
     assert commands.run("install").document["outcome"] == "unchanged"
+
+
+@pytest.mark.parametrize("output", OUTPUTS)
+@pytest.mark.parametrize("reader", READERS)
+def test_output(tmp_path, reader: str, output: str) -> None:
+    with no_hang():
+        refusal = _refusal(READERS[reader], tmp_path, OUTPUTS[output])
+    assert refusal is None or refusal.remedy
+
+
+def _refusal(read: Callable[..., object], *arguments: object) -> BootstrapError | None:
+    try:
+        read(*arguments)
+    except BootstrapError as error:
+        return error
+    return None

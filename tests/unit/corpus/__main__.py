@@ -1,9 +1,10 @@
-"""How many cases there are: ``PYTHONPATH=tests/unit python3 -m corpus``."""
+"""How many cases there are: ``PYTHONPATH=tests/unit:. python3 -m corpus``."""
 
 from __future__ import annotations
 
-import sys
+from corpus import archives, inputs, outputs, servers
 
-from corpus import archives, servers
-
-sys.stdout.write(f"hostile archives {len(archives.CASES)}, hostile servers {len(servers.CASES)}\n")
+print(  # noqa: T201
+    f"hostile archives {len(archives.CASES)}, servers {len(servers.CASES)}, inputs {len(inputs.CASES)},"
+    f" outputs {len(outputs.OUTPUTS)} for each of {len(outputs.READERS)} readers"
+)
