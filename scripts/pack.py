@@ -17,7 +17,7 @@ import sys
 import zipfile
 
 MAGIC_39 = b"\x61\x0d\x0d\x0a"
-SHEBANG = b"#!/usr/bin/python3 -IS\n"
+SHEBANG = b"#!/usr/bin/python3 -I\n"
 """Isolated, and without ``site``, which only adds packages that we must not find, and time to each hook."""
 MAIN = "from soci_bootstrap.cli import entry\n\nentry()\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)
