@@ -115,6 +115,12 @@ def test_a_configuration_that_is_not_toml(tmp_path) -> None:
         seen(tmp_path, {"/etc/containerd/config.toml": "root = [\n"})
 
 
+@pytest.mark.parametrize("root", ["/a b", "/a/../b", "/", "/a%n"])
+def test_a_root_that_systemd_would_not_take(tmp_path, root) -> None:
+    with pytest.raises(WiringError, match="names a root"):
+        seen(tmp_path, {"/etc/containerd/config.toml": f'root = "{root}"\n'})
+
+
 def test_environment_lines_that_count(tmp_path) -> None:
     dropin = "/etc/systemd/system/containerd.service.d/environment.conf"
     files = {
@@ -239,7 +245,10 @@ NAMES = st.one_of(
     st.text(max_size=5),
 )
 SCALARS = st.one_of(
-    st.text(max_size=5), st.integers(-(1 << 63), (1 << 63) - 1), st.booleans(), st.lists(st.text(max_size=3), max_size=3)
+    st.text(max_size=5),
+    st.integers(-(1 << 63), (1 << 63) - 1),
+    st.booleans(),
+    st.lists(st.text(max_size=3), max_size=3),
 )
 DOCUMENTS = st.recursive(
     st.dictionaries(NAMES, SCALARS, max_size=3),

@@ -132,7 +132,7 @@ def test_remove_images(tmp_path) -> None:
         ("tasks", (), "tasks ls", b"TASK PID STATUS\na 1 RUNNING\nb 2 STOPPED\n\n", ["a"]),
         ("containers", (), "containers ls -q", b"a\nb\n", ["a", "b"]),
         ("info", ("a",), "containers info a", b"{}", b"{}"),
-        ("kill", ("a", "SIGTERM"), "tasks kill -a -s SIGTERM a", b"", None),
+        ("kill", ("a", "SIGTERM"), "tasks kill -s SIGTERM a", b"", None),
         ("remove_task", ("a",), "tasks rm -f a", b"", None),
         ("remove_container", ("a",), "containers rm a", b"", None),
     ],
@@ -144,6 +144,18 @@ def test_what_is_asked(tmp_path, method, arguments, words, output, expected) -> 
     refused = asked(tmp_path, {words: Completed(1, b"", b"no")})
     with pytest.raises(CommandError, match="failed with status 1"):
         getattr(Ctr(refused), method)(*arguments)
+
+
+def test_all_processes_of_a_container(tmp_path) -> None:
+    found = asked(tmp_path, {"tasks kill": b""})
+    Ctr(found).kill("a", "SIGKILL", everything=True)
+    assert found.calls == [CTR + "tasks kill -a -s SIGKILL a"]
+
+
+def test_snapshots_that_stay_without_a_word(tmp_path) -> None:
+    listed = {"snapshots --snapshotter soci ls": SNAPSHOTS, "snapshots --snapshotter soci rm": b""}
+    with pytest.raises(CommandError, match="still there after they were removed"):
+        Ctr(asked(tmp_path, listed)).remove_snapshots("soci")
 
 
 def test_containers_of_pods(tmp_path) -> None:

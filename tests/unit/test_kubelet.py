@@ -45,6 +45,7 @@ def seen(tmp_path, files) -> kubelet.Kubelet:
             "/etc/k.d",
         ),
         ({UNIT: '[Service]\nEnvironment="ARGS=--config=/etc/k.json"\n'}, True, "/etc/k.json", ""),
+        ({UNIT: "[Service]\nExecStart=k --config=$CONFIG --config-dir=../d\n"}, True, CONFIG, ""),
         ({UNIT: "[Service]\nEnvironmentFile=-/etc/none\n"}, True, CONFIG, ""),
         (
             {UNIT: "[Service]\nExecStart=k --config=/etc/l\n", "/etc/l": "-> /etc/r", "/etc/r": "{}"},

@@ -179,6 +179,14 @@ def test_no_trust() -> None:
     assert answers == {"registry.test": "no file /none"}
 
 
+def test_whatever_keeps_an_answer_away(monkeypatch) -> None:
+    def fail(*_):
+        raise RuntimeError("anything")
+
+    monkeypatch.setattr("soci_bootstrap.transport_http.HttpSource.ask", fail)
+    assert ask(wants("registry.test"), {}) == {"registry.test": "RuntimeError: anything"}
+
+
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         name = f"127.0.0.1:{listener.getsockname()[1]}"

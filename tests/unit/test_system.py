@@ -206,6 +206,16 @@ def test_mkdir_and_rmdir(tmp_path, image) -> None:
     assert image.rmdir("/a/b/c")
 
 
+def test_rmtree(tmp_path, image, monkeypatch) -> None:
+    write(tmp_path, {"/a/b/c": "", "/a/l": "-> /outside", "/outside/x": ""})
+    image.rmtree("/a")
+    image.rmtree("/a")
+    assert image.listdir("/") == ("outside",)
+    assert image.listdir("/outside") == ("x",)
+    with pytest.raises(StateError, match="can't be written"):
+        image.rmtree("/outside/x")
+
+
 def test_remove(tmp_path, image) -> None:
     write(tmp_path, {"/x": "", "/l": "-> x"})
     image.remove("/l")

@@ -28,6 +28,27 @@ def test_what_is_not_toml(data) -> None:
     assert "nothing was changed" in caught.value.remedy
 
 
+@pytest.mark.parametrize(
+    "text", ["a = 9223372036854775808", "a = [{b = -9223372036854775809}]", "[a.b]\nc = 99999999999999999999"]
+)
+def test_numbers_that_no_other_reader_takes(text) -> None:
+    with pytest.raises(StateError, match="more than 64 bits"):
+        toml.loads(text, "x")
+
+
+def _deep() -> dict[str, object]:
+    document: dict[str, object] = {}
+    for _ in range(100_000):
+        document = {"a": document}
+    return document
+
+
+@pytest.mark.parametrize("document", [_deep(), {"a": "\udc80"}])
+def test_what_can_not_be_written(document) -> None:
+    with pytest.raises(StateError, match="can't be written"):
+        toml.dumps(document)
+
+
 VALUES = st.recursive(
     st.one_of(
         st.text(), st.integers(-(2**63), 2**63 - 1), st.booleans(), st.floats(allow_nan=False), st.datetimes()
