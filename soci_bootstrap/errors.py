@@ -20,9 +20,7 @@ class BootstrapError(Exception):
         remedy: what the reader can do about it.
     """
 
-    def __init__(
-        self, problem: str, *, found: str = "", expected: str = "", remedy: str = ""
-    ) -> None:
+    def __init__(self, problem: str, *, found: str = "", expected: str = "", remedy: str = "") -> None:
         super().__init__(problem)
         self.problem = problem
         self.found = found

@@ -68,7 +68,7 @@ def choose(asked: str, facts: Facts, snapshotter_root: str | None) -> Wiring:
     elif mode == "direct":
         items = _direct_items(facts, dialect, address, root)
     if config.gate:
-        # With its Requires= a SOCI that fails would keep containerd down. Before systemd reads its units anew.
+        # Its Requires= would keep containerd down with SOCI. Before systemd reads its units anew.
         items = (*items, Gone("gate-drop-in", NODEADM_DROPIN, Phase.CONFIGURATION))
     return Wiring(mode, dialect, address, root, static is not None, items, fallback, _warnings(facts, mode))
 
