@@ -18,7 +18,7 @@ import zipfile
 
 MAGIC_39 = b"\x61\x0d\x0d\x0a"
 SHEBANG = b"#!/usr/bin/python3 -I\n"
-"""Isolated, and without ``site``, which only adds packages that we must not find, and time to each hook."""
+"""Isolated: nothing of the user's environment or site gets into a program that runs as root."""
 MAIN = "from soci_bootstrap.cli import entry\n\nentry()\n"
 EPOCH = (1980, 1, 1, 0, 0, 0)
 PACKAGES = ("requests", "tomli", "tomli_w", "urllib3")
