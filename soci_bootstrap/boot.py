@@ -50,7 +50,7 @@ def _converge(system: System) -> None:
         try:
             run_.install()
             run_.memorize_boot()
-        except BootstrapError as error:
+        except Exception as error:  # noqa: BLE001 - whatever happened, containerd starts on overlayfs
             left = run_.undo(everything=False)
             left += run_.fall_back(str(error), undone=not left)
             _fail_open(system, "; ".join([str(error), *left]))

@@ -29,7 +29,7 @@ class InstallResult:
     outcome: str
     reason: str | None
     steps: tuple[Step, ...]
-    version: str | None
+    version: str
     arch: str | None
     sha256: str | None
     wiring: str | None
@@ -61,10 +61,12 @@ class InstallResult:
     @property
     def text(self) -> str:
         """A line for people."""
+        if self.exit_status:
+            return f"{self.outcome}: SOCI {self.version} ({self.arch}), taken back, {self.seconds:.1f} s"
         done = sum(step.changed for step in self.steps)
         line = f"{self.outcome}: SOCI {self.version} ({self.arch}), wiring {self.wiring}, "
         line += f"{done} of {len(self.steps)} steps changed something, {self.seconds:.1f} s"
-        return line + (f"\n{self.reason}" if self.reason and self.exit_status == 0 else "")
+        return line + (f"\n{self.reason}" if self.reason else "")
 
 
 def run(settings: Settings, console: Console) -> InstallResult:
@@ -88,6 +90,13 @@ def run(settings: Settings, console: Console) -> InstallResult:
             raise
         except BootstrapError as error:
             outcome, reason = _failed(run_, settings, error), str(error)
+        except Exception as error:  # noqa: BLE001 - whatever happens, a node must join and say why
+            console.debug(_traceback())
+            bug = BootstrapError(
+                f"unexpected {type(error).__name__}: {error}",
+                remedy="run it again with -v and report this as a bug",
+            )
+            outcome, reason = _failed(run_, settings, bug), str(bug)
         except BaseException:
             run_.undo(everything=not settings.live or settings.command == "bake")
             raise
@@ -105,6 +114,12 @@ def run(settings: Settings, console: Console) -> InstallResult:
             converged = replace(result, outcome="unchanged", steps=as_done(run_.steps))
             run_.memorize(sys.argv[1:], os.environ, converged.document, converged.text)
     return result
+
+
+def _traceback() -> str:
+    import traceback
+
+    return traceback.format_exc()
 
 
 def as_done(steps: tuple[Step, ...]) -> tuple[Step, ...]:
