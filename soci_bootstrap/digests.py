@@ -71,8 +71,9 @@ def check_digest(request: Request, expected: Expected, found: str, flaw: Archive
         return
     release = pinned_as(found)
     also = f" (the archive of SOCI {release})" if release else f" ({flaw.problem})" if flaw else ""
+    deleted = ", and was deleted" if request.tarball is None else ""
     raise DigestMismatchError(
-        f"{redact_url(request.location())} is not SOCI {request.version} {request.arch}, and was deleted",
+        f"{redact_url(request.location())} is not SOCI {request.version} {request.arch}{deleted}",
         found=f"sha256 {found}{also}",
         expected=f"{expected.sha256} ({expected.by})",
         remedy="fetch the release's own archive, or give this one's --sha256 if you trust it",

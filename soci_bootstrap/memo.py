@@ -22,7 +22,7 @@ SETTINGS_FILE = "/etc/soci-bootstrap/config.toml"
 _STATE = "/var/lib/soci-bootstrap/state.json"
 _CACHE = "/run/eks/nodeadm/config.json"
 _BLOBS = "/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
-_SOCKET = "soci-snapshotter.socket"
+_UNITS = ("soci-snapshotter.socket", "soci-snapshotter.service", "containerd.service")
 _NO_DIFFERENCE = frozenset({"--json", "-v", "--verbose", "-q", "--quiet"})
 _STUBS_OWN = ("SOCI_BOOTSTRAP_ZIPAPP_URL", "SOCI_BOOTSTRAP_ZIPAPP_SHA256")
 
@@ -77,7 +77,7 @@ def unchanged(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[dict[str
     if os.path.realpath(root) != "/":
         same = memo.get("cache") == _digest(_read(root, _CACHE))
     else:
-        same = os.path.exists(PLANNED) and _socket_listens()
+        same = os.path.exists(PLANNED) and _units_run()
     if not same:
         return None
     document, text = memo.get("document"), memo.get("text")
@@ -226,11 +226,19 @@ def _new_layer(root: str, known: object) -> bool:
     return False
 
 
-def _socket_listens() -> bool:
-    """Whether systemd holds the socket: the one state that no file shows."""
-    argv = ["systemctl", "is-active", "--quiet", _SOCKET]
+def _units_run() -> bool:
+    """Whether the socket listens, and the daemon runs if containerd does: what no file shows."""
+    reading, writing = os.pipe()
+    actions = [(os.POSIX_SPAWN_DUP2, writing, 1)]
     try:
-        pid = os.posix_spawnp("systemctl", argv, dict(os.environ))
+        argv = ["systemctl", "is-active", *_UNITS]
+        pid = os.posix_spawnp("systemctl", argv, os.environ, file_actions=actions)
     except OSError:
+        os.close(reading)
         return False
-    return os.waitpid(pid, 0)[1] == 0
+    finally:
+        os.close(writing)
+    with open(reading, "rb") as pipe:
+        socket, service, containerd = [*pipe.read().split(), b"", b"", b""][:3]
+    os.waitpid(pid, 0)
+    return socket == b"active" and (containerd != b"active" or service in (b"active", b"activating"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from soci_bootstrap import live, state
@@ -12,6 +12,7 @@ from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, PreflightError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.hooks import fit_images
+from soci_bootstrap.items import File, Item, Phase
 from soci_bootstrap.live import CONTAINERD, KUBELET
 from soci_bootstrap.record import Record
 from soci_bootstrap.system import System
@@ -49,6 +50,26 @@ def effect(system: System, facts: Facts, wired: Wired, record: Record | None, *,
     if not pending and snapshotter(system, wired) == "soci" and _ran_with_soci(system, record):
         return Effect.DONE
     return Effect.NEXT_BOOT if live.workloads(live.running(system)) else Effect.NOW
+
+
+def rewires(items: Iterable[Item], wired: Wired, record: Record | None) -> bool:
+    """Whether putting these changes what containerd is told.
+
+    nodeadm merges its drop-in at a boot: to put back the one that the last run left there tells it nothing.
+    """
+    settled = record.managed if record and record.outcome == "installed" and wired.mode == "nodeadm" else {}
+    for item in items:
+        if item.phase is Phase.WIRING:
+            last = settled.get(item.path)
+            if last is None or not isinstance(item, File) or last.sha256 != _digest(item.data):
+                return True
+    return False
+
+
+def _digest(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
 
 
 def _ran_with_soci(system: System, record: Record | None) -> bool:
