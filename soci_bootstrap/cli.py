@@ -57,9 +57,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """
     if argv and argv[0] == "hook":
         # containerd's start waits for these: no settings, nothing third-party.
-        from soci_bootstrap import hooks
+        from soci_bootstrap import hook
 
-        return hooks.main(argv[1:])
+        return hook.main(argv[1:])
     if argv and argv[0] == "install":
         # A converged node is told by stat() alone, before anything heavier is imported.
         from soci_bootstrap import memo

@@ -1,4 +1,4 @@
-"""What runs while containerd starts, and at each boot. Standard library only, bounded, always ends 0.
+"""What runs while containerd starts: guard before, verify after. Standard library only, and bounded.
 
 The units give each 5 s (`timeout`); no lock of install's is taken. Whatever goes wrong here is a
 line in the journal, never a containerd that does not start.
@@ -7,7 +7,6 @@ line in the journal, never a containerd that does not start.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,20 +25,6 @@ _PATIENCE = 1.5
 _PATIENCE_IN_USE = 2.0
 """Seconds where unwiring is out of the question and all that is left is to wait."""
 _REMEDY = "run `soci-bootstrap doctor`; the next boot tries again"
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Run one hook by name; 0 whatever happens, but for a name that is none (1)."""
-    hooks: dict[str, Callable[[System], None]] = {"guard": guard, "verify": verify, "boot": _boot}
-    hook = hooks.get(arguments[0]) if len(arguments) == 1 else None
-    if hook is None:
-        _say(f"hook: found {' '.join(arguments)!r}, expected one of {', '.join(hooks)}")
-        return 1
-    try:
-        hook(System(tag="hook"))
-    except Exception as error:  # noqa: BLE001 - containerd starts, whatever happened here
-        _say(f"{arguments[0]}: {type(error).__name__}: {error}")
-    return 0
 
 
 def guard(system: System) -> None:
@@ -105,12 +90,6 @@ def _try_out(ctr: Ctr) -> None:
         thread.join()
     if failures:
         raise failures[0]
-
-
-def _boot(system: System) -> None:
-    from soci_bootstrap import boot
-
-    boot.run(system)
 
 
 def _wired(system: System) -> Wired | None:
@@ -191,7 +170,9 @@ def fit_images(system: System, ctr: Ctr, active: str) -> None:
     stranded = ctr.unusable_images(active)
     ctr.remove_images(stranded)
     if stranded:
-        _say(f"removed the records of {len(stranded)} images that {active} lacks; they are pulled again")
+        journal.say(
+            f"removed the records of {len(stranded)} images that {active} lacks; they are pulled again"
+        )
     state.save(system, replace(known, snapshotter=active))
 
 
@@ -205,12 +186,5 @@ def _take(path: str) -> bool:
 
 def _fail_open(system: System, reason: str) -> None:
     # Said first: a disk that can't be written to must not keep it from the journal.
-    _say(f"DEGRADED {reason}; {_REMEDY}")
+    journal.say(f"DEGRADED {reason}; {_REMEDY}")
     state.degraded(system, reason)
-
-
-def _say(text: str) -> None:
-    import sys
-
-    journal.error(text)
-    sys.stderr.write(f"soci-bootstrap: {text}\n")

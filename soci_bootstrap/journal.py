@@ -8,6 +8,14 @@ _SOCKET = "/run/systemd/journal/socket"
 _ERROR = 3
 
 
+def say(text: str) -> None:
+    """Tell the journal and whoever reads stderr."""
+    import sys
+
+    error(text)
+    sys.stderr.write(f"soci-bootstrap: {text}\n")
+
+
 def error(message: str) -> None:
     """Tell the journal; on a node without one, nothing."""
     line = " ".join(message.split())

@@ -304,10 +304,10 @@ def test_hooks_run_before_any_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append(arguments)
         return 0
 
-    module = ModuleType("soci_bootstrap.hooks")
+    module = ModuleType("soci_bootstrap.hook")
     module.main = hooks_main  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "soci_bootstrap.hooks", module)
-    monkeypatch.setattr("soci_bootstrap.hooks", module, raising=False)
+    monkeypatch.setitem(sys.modules, "soci_bootstrap.hook", module)
+    monkeypatch.setattr("soci_bootstrap.hook", module, raising=False)
     monkeypatch.setitem(sys.modules, "soci_bootstrap.commandline", None)
     assert main("hook guard", SOCI_BOOTSTRAP_NONSENSE="1") == 0
     assert seen == [["guard"]]

@@ -1,0 +1,48 @@
+"""The internal command ``hook NAME``: each imports no more than it needs, and ends 0 whatever happens.
+
+The units bound them in time; no lock of install's is taken by the ones that hold containerd up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from soci_bootstrap.system import System
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one hook by name; 0 whatever happens, but for a name that is none (1)."""
+    hooks: dict[str, Callable[[System], None]] = {"guard": _guard, "verify": _verify, "boot": _boot}
+    hook = hooks.get(arguments[0]) if len(arguments) == 1 else None
+    if hook is None:
+        _say(f"hook: found {' '.join(arguments)!r}, expected one of {', '.join(hooks)}")
+        return 1
+    try:
+        hook(System(tag="hook"))
+    except Exception as error:  # noqa: BLE001 - containerd starts, whatever happened here
+        _say(f"{arguments[0]}: {type(error).__name__}: {error}")
+    return 0
+
+
+def _guard(system: System) -> None:
+    from soci_bootstrap import hooks
+
+    hooks.guard(system)
+
+
+def _verify(system: System) -> None:
+    from soci_bootstrap import hooks
+
+    hooks.verify(system)
+
+
+def _boot(system: System) -> None:
+    from soci_bootstrap import boot
+
+    boot.run(system)
+
+
+def _say(text: str) -> None:
+    from soci_bootstrap import journal
+
+    journal.say(text)
