@@ -200,7 +200,9 @@ def remove_record(system: System, record: Record) -> None:
         StateError: something can't be removed; the record is still there then.
     """
     if system.entry(RECORD).kind == "absent":
-        # A run that was refused before it changed anything.
+        # A run that was refused, or failed, before it could write one.
+        if system.entry(STATE).kind == "dir":
+            system.rmdir(STATE)
         return
     # Without its backups a record must not promise to bring anything back.
     save(system, replace(record, managed={}, before={}, binary=None))

@@ -1,0 +1,101 @@
+"""An image holds nothing of the machine that it was baked on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from soci_bootstrap import install
+from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.install import InstallResult
+from soci_bootstrap.record import RECORD
+from tests.unit import trees
+from tests.unit.trees import content, differences
+
+Bake = Callable[..., InstallResult]
+
+
+@pytest.fixture
+def bake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bake:
+    monkeypatch.setattr(install.resources, "agent_bytes", lambda: trees.AGENT)
+    tarball, digest = trees.archive(tmp_path / "soci.tar.gz")
+
+    def run(root: Path, *words: str, command: str = "bake", sha256: str = digest) -> InstallResult:
+        line = ("--root", str(root), "--tarball", tarball, "--sha256", sha256)
+        return install.run(trees.settings(command, *line, *words), trees.QUIET)
+
+    return run
+
+
+def test_two_builders_bake_the_same_image(tmp_path: Path, bake: Bake) -> None:
+    small, large = trees.eks(tmp_path / "small"), trees.eks(tmp_path / "large")
+    # The large builder was booted with userData of its own.
+    cache = json.dumps({"spec": {"featureGates": {"FastImagePull": True}}})
+    (large / "run/eks/nodeadm/config.json").write_text(cache)
+    bake(small, "--vcpus", "2", "--memory-gib", "4", "--arch", "arm64")
+    bake(large, "--vcpus", "192", "--memory-gib", "768", "--arch", "arm64")
+    apart = ("/run/eks/nodeadm/config.json",)
+    assert differences(content(small, apart=apart), content(large, apart=apart)) == []
+
+
+def test_software_and_units_are_there_but_no_wiring_and_no_tuning(tmp_path: Path, bake: Bake) -> None:
+    root = trees.eks(tmp_path / "image")
+    before = content(root)
+    done = bake(root, "--arch", "amd64")
+    assert (done.outcome, done.exit_status) == ("installed", 0)
+    changed = {line.split(":")[0] for line in differences(before, content(root))}
+    assert "/usr/local/bin/soci-snapshotter-grpc" in changed
+    assert "/etc/systemd/system/multi-user.target.wants/soci-bootstrap.service" in changed
+    assert "/etc/systemd/system/containerd.service.d/50-soci-bootstrap.conf" in changed
+    assert not {
+        path for path in changed if path.startswith(("/etc/eks", "/etc/containerd", "/etc/kubernetes"))
+    }
+    assert (root / "etc/soci-snapshotter-grpc/config.toml").read_text() == "# someone's own\n"
+    record = json.loads((root / RECORD[1:]).read_bytes())
+    assert (record["outcome"], record["boot_id"], record["node_config"], record["wiring"]) == (
+        "baked",
+        "",
+        {},
+        {},
+    )
+    assert record["units_active"] == {}
+
+
+def test_baking_again_changes_nothing_but_other_settings_are_kept(tmp_path: Path, bake: Bake) -> None:
+    root = trees.eks(tmp_path / "image")
+    bake(root)
+    before = content(root)
+    assert bake(root).outcome == "unchanged"
+    assert differences(before, content(root)) == []
+    assert bake(root, "--set", "max_concurrent_downloads=7").outcome == "changed"
+    record = json.loads((root / RECORD[1:]).read_bytes())
+    assert record["settings"]["parallel_pull"] == {"max_concurrent_downloads": 7}
+
+
+def test_images_pulled_on_overlayfs_are_not_stranded_without_force(tmp_path: Path, bake: Bake) -> None:
+    root = trees.eks(tmp_path / "image")
+    for number in range(3):
+        trees.put(root, f"/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs/snapshots/{number}/fs/x")
+    before = content(root)
+    done = bake(root)
+    assert (done.outcome, done.exit_status) == ("failed", 1)
+    assert "overlayfs" in str(done.reason)
+    assert differences(before, content(root)) == []
+    assert bake(root, "--force").exit_status == 0
+
+
+def test_a_failure_leaves_the_image_as_it_was(tmp_path: Path, bake: Bake) -> None:
+    root = trees.eks(tmp_path / "image")
+    before = content(root)
+    try:
+        done = bake(root, sha256="0" * 64)
+    except BootstrapError as error:
+        reason = str(error)
+    else:
+        assert done.exit_status == 1
+        reason = str(done.reason)
+    assert "0" * 64 in reason
+    assert differences(before, content(root)) == []

@@ -1,0 +1,98 @@
+"""One run at a time, whatever became of the last one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from soci_bootstrap import lock
+from soci_bootstrap.deadline import Deadline
+from soci_bootstrap.errors import LockHeldError, StateError
+from soci_bootstrap.system import System
+from tests.unit import trees
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
+    monkeypatch.setattr(lock, "PATH", str(tmp_path / "run/lock/soci-bootstrap.lock"))
+    system = System(str(tmp_path))
+    system.live = True
+    return system
+
+
+def test_a_second_run_says_who_holds_it(node: System) -> None:
+    with lock.held(node, Deadline(5)):
+        with pytest.raises(LockHeldError) as caught, lock.held(node, Deadline(0.05)):
+            raise AssertionError("both ran")
+        assert f"process {os.getpid()}" in str(caught.value)
+    with lock.held(node, Deadline(0)):
+        pass
+
+
+def test_a_second_run_waits_its_turn(node: System) -> None:
+    order: list[str] = []
+    waiting = Event()
+
+    def second() -> None:
+        waiting.set()
+        with lock.held(node, Deadline(30)):
+            order.append("second")
+
+    thread = Thread(target=second)
+    with lock.held(node, Deadline(5)):
+        thread.start()
+        waiting.wait()
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+@pytest.mark.subprocess
+def test_a_holder_that_was_killed_holds_it_no_longer(node: System) -> None:
+    def hold() -> None:
+        with lock.held(node, Deadline(5)):
+            os._exit(trees.KILLED)
+
+    assert trees.in_child(hold) == trees.KILLED
+    with lock.held(node, Deadline(0)):
+        pass
+
+
+def test_who_waited_for_a_lock_that_rollback_removed_takes_the_next_one(node: System) -> None:
+    taken, done = Event(), Event()
+
+    def waiter() -> None:
+        with lock.held(node, Deadline(30)):
+            taken.set()
+            done.wait()
+
+    thread = Thread(target=waiter)
+    with lock.held(node, Deadline(5)):
+        thread.start()
+        lock.discard()
+    taken.wait()
+    with pytest.raises(LockHeldError), lock.held(node, Deadline(0.05)):
+        raise AssertionError("both ran")
+    done.set()
+    thread.join()
+
+
+def test_an_image_is_locked_without_a_file_in_it(tmp_path: Path) -> None:
+    system = System(str(tmp_path))
+    with lock.held(system, Deadline(1)):
+        with pytest.raises(LockHeldError), lock.held(system, Deadline(0.05)):
+            raise AssertionError("both ran")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_in_the_locks_place_is_not_followed(node: System, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    Path(lock.PATH).parent.mkdir(parents=True)
+    Path(lock.PATH).symlink_to(victim)
+    with pytest.raises(StateError), lock.held(node, Deadline(1)):
+        raise AssertionError("it ran")
+    assert victim.read_text() == "untouched"
