@@ -92,6 +92,7 @@ def test_one_that_ignores_sigterm_is_killed(tmp_path) -> None:
         assert process.returncode == -9
 
 
+@pytest.mark.subprocess
 def test_what_can_not_be_executed(tmp_path, scratch) -> None:
     (tmp_path / "daemon").write_text("")
     with pytest.raises(PreflightError, match="can't be started: found Permission denied") as caught:

@@ -1,0 +1,19 @@
+"""What holds for every unit test."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _no_processes(request, monkeypatch):
+    """Processes only where the test says so: all else is decided by data."""
+    if request.node.get_closest_marker("subprocess") is None:
+
+        def refuse(self, args, *_, **__):
+            raise AssertionError(f"{args} was to be started; mark the test with pytest.mark.subprocess")
+
+        monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
+        monkeypatch.setattr(subprocess.Popen, "__del__", lambda self: None)
