@@ -91,7 +91,7 @@ class Applier:
         item = step.item
         if item is None or isinstance(item, Daemon):
             raise StateError(f"{step.name} is not a file to put", remedy="report this")
-        self._keep(item.path)
+        self.keep(item.path)
         if isinstance(item, File):
             self.system.write(item.path, item.data, item.mode)
         elif isinstance(item, Link):
@@ -103,7 +103,7 @@ class Applier:
 
     def adopt(self, item: Daemon, staged: str, fetched: Fetched) -> None:
         """Give the verified daemon its name, and record what it is."""
-        self._keep(item.path)
+        self.keep(item.path)
         self.system.adopt(staged, item.path)
         entry = self.system.entry(item.path)
         binary = Binary(
@@ -120,9 +120,18 @@ class Applier:
         self.record = replace(self.record, binary=binary, managed={**self.record.managed, item.path: managed})
         save(self.system, self.record)
 
-    def directory_of(self, path: str) -> None:
-        """Make the directory that a path needs."""
+    def keep(self, path: str) -> None:
+        """Make the directory that a path needs, and keep what stands there for ``undo``."""
         self._made += self.system.mkdir(os.path.dirname(path))
+        if any(earlier.path == path for earlier in self._earlier):
+            return
+        entry = self.system.entry(path)
+        kept = ""
+        if entry.kind == "file":
+            kept = f"{self.system.staged_name(path)[:-4]}.kept.tmp"
+            self.system.remove(kept)
+            self.system.hardlink(path, kept)
+        self._earlier.append(_Earlier(path, entry, kept))
 
     def undo(self, keep: frozenset[str] = frozenset()) -> list[str]:
         """Put back what this run changed, last first.
@@ -160,18 +169,6 @@ class Applier:
             missing.insert(0, directory)
             directory = os.path.dirname(directory)
         return missing
-
-    def _keep(self, path: str) -> None:
-        self.directory_of(path)
-        if any(earlier.path == path for earlier in self._earlier):
-            return
-        entry = self.system.entry(path)
-        kept = ""
-        if entry.kind == "file":
-            kept = f"{self.system.staged_name(path)[:-4]}.kept.tmp"
-            self.system.remove(kept)
-            self.system.hardlink(path, kept)
-        self._earlier.append(_Earlier(path, entry, kept))
 
     def _restore(self, earlier: _Earlier) -> None:
         if earlier.kept:

@@ -435,7 +435,8 @@ class Convergence:
                 expected="the one that an earlier install left",
                 remedy="run `soci-bootstrap install`",
             )
-        self._rest.directory_of(item.path)
+        # Whatever stands in the way shows before the daemon is fetched.
+        self._rest.keep(item.path)
         staged = self.system.staged_name(item.path)
         self.system.remove(staged)
         settings = self.settings

@@ -323,6 +323,9 @@ class System:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
+            if error.errno == errno.EROFS and not os.path.lexists(host):
+                # A read-only file system says so whether there is anything to remove or not.
+                return
             raise _unwritable(path, error) from error
 
     def rmdir(self, path: str) -> bool:
