@@ -1,0 +1,96 @@
+"""What servers say beside the body: headers, redirects, digests; and what users write as URLs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import requests
+from requests.structures import CaseInsensitiveDict
+
+from soci_bootstrap import digests, proxies, registries, releases, retry, transport_http, urls, values
+from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.request import Request
+from soci_bootstrap.transport import TransientError
+from tests.fuzz.targets import text
+
+SEEDS = [
+    b"bytes 10-99/100",
+    b"Wed, 21 Oct 2015 07:28:00 GMT",
+    b"120",
+    b"https://user:pw@host:8443/path?X-Amz-Signature=abc#d",
+    b"//other/path",
+    b"http://host/",
+    b"https://[::1]:99999/",
+    b"aa" * 32 + b"  soci-snapshotter-0.15.0-linux-amd64.tar.gz\n",
+    b"localhost,.internal,10.0.0.0/8,[::1]:80,*.x:443,*",
+    b"Authorization: Bearer hunter2, token=x&password='y'",
+    b"v0.15.0",
+    b'W/"etag"',
+]
+
+
+@dataclass
+class _Answer:
+    """As much of a response as the parsers look at."""
+
+    headers: CaseInsensitiveDict[str]
+    status_code: int = 206
+
+
+def one(data: bytes) -> None:
+    """One text in every place."""
+    said = text(data)
+    seconds = retry.parse_retry_after(said, lambda: 1.7e9)
+    assert seconds is None or seconds >= 0
+    _headers(said)
+    _redirects(said)
+    proxies.proxy_for("https", said, 443, {"https_proxy": "p", "no_proxy": "x"})
+    proxies.proxy_for("https", "h.x", 443, {"HTTPS_PROXY": said, "NO_PROXY": said})
+    registries.url(said)
+    line = urls.redact_text(said)
+    assert len(line) <= 300
+    assert line.isprintable()
+    urls.redact_url(said)
+    for version in re.findall(r"\S+", said)[:3]:
+        _version(version)
+    Request("0.15.0", "amd64", mirror=said).check()
+    digest = digests._parse(data, "a", "b")
+    assert re.fullmatch("[0-9a-f]{64}", digest)
+
+
+def _headers(said: str) -> None:
+    answer = _Answer(CaseInsensitiveDict({"Content-Range": said, "Content-Length": said, "ETag": said}))
+    response: requests.Response = answer  # type: ignore[assignment]
+    length = transport_http._length(response)
+    assert length is None or length >= 0
+    transport_http._validator(response)
+    try:
+        start, total = transport_http._content_range(response, 10, length)
+    except TransientError as error:
+        assert not error.resumable
+        return
+    assert start == 10 < total
+
+
+def _redirects(said: str) -> None:
+    try:
+        url = transport_http._next_hop("https://user:planted@host/a", said, "https://host/a")
+    except BootstrapError as error:
+        assert "planted" not in str(error) or "planted" in said
+        return
+    parts = urlsplit(url)
+    assert parts.scheme == "https"
+    if parts.netloc.rpartition("@")[2].lower() != "host":
+        assert "planted" not in url or "planted" in said, "credentials for another host"
+
+
+def _version(said: str) -> None:
+    try:
+        assert releases.parse_version(said) >= releases.MINIMUM
+        assert releases.canonical(f"v{releases.canonical(said)}") == releases.canonical(said)
+        assert "/../" not in releases.asset_path(said, "amd64")
+    except BootstrapError:
+        return
+    assert values.version(said)

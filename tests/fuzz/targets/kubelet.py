@@ -1,0 +1,47 @@
+"""kubelet's JSON and its arguments."""
+
+from __future__ import annotations
+
+import json
+
+from corpus.inputs import CASES, KUBELET
+from nodes import captured
+
+from soci_bootstrap import kubelet
+from soci_bootstrap.unitfiles import read_unit
+from tests.fuzz.files import Files
+
+SEEDS = [
+    captured("kubelet-40-nodeadm.conf"),
+    *(
+        found if isinstance(found, bytes) else str(found).encode()
+        for case in CASES
+        if (found := case.files.get(KUBELET)) and len(found) < 2000
+    ),
+    b'NODEADM_KUBELET_ARGS="--config=/etc/kubernetes/kubelet/config.json --config-dir /etc/kubelet.d"',
+    b"--config --config=x --config-dir=$X --config /../x",
+]
+_UNIT = b"[Service]\nEnvironmentFile=-/etc/eks/kubelet/environment\nExecStart=/usr/bin/kubelet $ARGS\n"
+_ENDPOINT = "unix:///run/soci.sock"
+
+
+def one(data: bytes) -> None:
+    """As arguments, then as configuration."""
+    files = {
+        "/usr/lib/systemd/system/kubelet.service": _UNIT,
+        "/etc/eks/kubelet/environment": data,
+        kubelet.CONFIG: data,
+    }
+    system = Files(files)
+    found = kubelet.observe(system, read_unit(system, "kubelet.service"))
+    assert found.config_path.startswith("/")
+    assert not found.config_dir or found.config_dir.startswith("/")
+    kubelet.endpoint_in(data)
+    made = kubelet.wired(data, _ENDPOINT, "config.json")
+    assert kubelet.endpoint_in(made) == _ENDPOINT
+    assert kubelet.wired(made, _ENDPOINT, "config.json") == made
+    before, after = json.loads(data), json.loads(made)
+    assert {**before, kubelet.ENDPOINT: 0}.keys() == after.keys()
+    before.pop(kubelet.ENDPOINT, None)
+    after.pop(kubelet.ENDPOINT)
+    assert repr(before) == repr(after), "a value of the user's is another one now"

@@ -1,0 +1,91 @@
+"""A whole node below a directory: `plan` on any content of any of its files, and nothing changes.
+
+Then as far as install gets before it changes anything.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from pathlib import Path
+
+from corpus import inputs
+from hostile import lay, shape
+
+from soci_bootstrap import preview, settings
+from soci_bootstrap.console import Console
+from soci_bootstrap.converge import Convergence
+from soci_bootstrap.deadline import Deadline
+from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.record import load
+from soci_bootstrap.system import System
+from tests.fuzz.targets import ChangedError
+
+_PATHS = (
+    inputs.CACHE,
+    inputs.CONTAINERD,
+    inputs.KUBELET,
+    inputs.VERSION,
+    inputs.RECORD,
+    inputs.HOOKS,
+    inputs.PAUSE,
+    "/etc/eks/nodeadm.d/90-user.yaml",
+    "/usr/lib/systemd/system/containerd.service",
+    "/usr/lib/systemd/system/kubelet.service",
+    "/etc/systemd/system/soci-snapshotter.socket",
+    f"{inputs.CERTS}/x/hosts.toml",
+    f"{inputs.BLOBS}/{'a' * 64}",
+)
+SEEDS = [
+    bytes([_PATHS.index(path) * 2 + direct]) + (text if isinstance(text, bytes) else str(text).encode())
+    for case in inputs.CASES
+    for path, text in case.files.items()
+    for direct in (0, 1)
+    if path in _PATHS and text and len(text) < 1500
+]
+_ROOT = Path(tempfile.mkdtemp())
+
+
+def one(data: bytes) -> None:
+    """The first byte says which file, and whether nodeadm reads drop-ins there."""
+    which = data[0] if data else 0
+    base = inputs.DIRECT if which & 1 else inputs.NODE
+    path = _PATHS[(which >> 1) % len(_PATHS)]
+    lay(_ROOT, {**base, path: data[1:]})
+    try:
+        _run()
+    finally:
+        _remove(path)
+
+
+def _run() -> None:
+    before = shape(_ROOT)
+    console = Console(-1, io.StringIO())
+    asked = settings.load(
+        ["plan", "--root", str(_ROOT), "--arch", "amd64", "--vcpus", "4", "--memory-gib", "8"], {}, _no_file
+    )
+    try:
+        preview.run(asked, console).text.encode("utf-8", "replace")
+        system = System(str(_ROOT))
+        run = Convergence(system, asked, console, Deadline(60), b"agent", load(system))
+        run.make_plan()
+    except BootstrapError as error:
+        assert error.remedy
+        raise
+    finally:
+        if shape(_ROOT) != before:
+            raise ChangedError(sorted(set(shape(_ROOT).items()) ^ set(before.items()))[:4])
+
+
+def _no_file(path: str) -> bytes:
+    raise FileNotFoundError(path)
+
+
+def _remove(path: str) -> None:
+    """Only what is not of both bases: the rest is written anew each time."""
+    host = Path(f"{_ROOT}{path}")
+    host.unlink()
+    for only in set(inputs.NODE) - set(inputs.DIRECT):
+        below = Path(f"{_ROOT}{only}")
+        if below.is_file():
+            below.unlink()

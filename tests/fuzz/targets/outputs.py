@@ -1,0 +1,49 @@
+"""What programs print, to every reader of it."""
+
+from __future__ import annotations
+
+from corpus.outputs import OUTPUTS, READERS
+from nodes import captured
+
+from soci_bootstrap import containers, contentstore, facts, live, state
+from soci_bootstrap.ctr import Ctr
+from soci_bootstrap.errors import BootstrapError
+from tests.fuzz.files import Files
+
+SEEDS = [
+    *(output for output in OUTPUTS.values() if len(output) < 8000),
+    captured("ctr-plugins-2.2.txt"),
+    b"KEY PARENT KIND\na  Committed\nb a Active\n",
+    b'{"Labels": {"io.kubernetes.pod.name": "x"}, "Spec": {"linux": {"namespaces": [{"type": "network"}]}}}',
+]
+_PROGRAMS = dict.fromkeys(
+    ("/usr/bin/ctr", "/usr/bin/systemctl", "/usr/bin/containerd", facts.AMI_BINARY), b"\x7fELF"
+)
+
+
+def one(data: bytes) -> None:
+    """Each reader by itself: what one refuses another may take."""
+    for name, read in READERS.items():
+        if name.startswith(("doctor: ", "containerd --version")):
+            _refused(lambda read=read: read(None, data))  # type: ignore[misc]
+    system = Files({**_PROGRAMS, state.PATH: data, "/proc/self/mountinfo": data}, data)
+    for look in (
+        lambda: facts.observe(system, None, arch="amd64", vcpus=2, memory_gib=4),
+        lambda: live.workloads(live.running(system)),
+        lambda: live._container("k8s.io", "a", data).label,
+        lambda: Ctr(system).unusable_images("soci"),
+        lambda: Ctr(system).remove_snapshots("soci"),
+        lambda: live.nodeadm_is_due(system),
+        lambda: state.load(system),
+        lambda: containers.on_snapshotter(system, "/var/lib/soci"),
+        lambda: containers.mount_points(system),
+        lambda: contentstore.pause_members(Files({contentstore.PAUSE_TAR: data})),
+    ):
+        _refused(look)
+
+
+def _refused(look: object) -> None:
+    try:
+        look()  # type: ignore[operator]
+    except BootstrapError as error:
+        assert str(error)
