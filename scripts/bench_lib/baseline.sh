@@ -3,7 +3,7 @@
 # baseline.sh ROOT URL SHA256. It is written to be fast: the binary is unpacked straight into its place, and
 # nothing is fsynced, checked, recorded or tried out.
 set -eu
-root=$1 url=$2 sha256=$3
+root=${1%/} url=$2 sha256=$3
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 bin=$root/usr/local/bin units=$root/etc/systemd/system
@@ -65,7 +65,7 @@ cat >"$root/etc/eks/nodeadm.d/50-soci.json" <<'EOF'
 "[proxy_plugins.soci]\ntype = \"snapshot\"\naddress = \"/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock\"\n[proxy_plugins.soci.exports]\nroot = \"/var/lib/containerd/io.containerd.snapshotter.v1.soci\"\n[plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"soci\"\ndisable_snapshot_annotations = false\n"},
 "kubelet": {"config": {"imageServiceEndpoint": "unix:///run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"}}}}
 EOF
-if [ "$root" = / ]; then
+if [ -z "$root" ]; then
     systemctl daemon-reload
     systemctl enable --quiet soci-snapshotter.socket soci-snapshotter.service
     systemctl start soci-snapshotter.socket

@@ -70,7 +70,7 @@ def _cold(node: Node, plain: str, secure: str, path: str, digest: str) -> list[F
         node,
         _COLD_ROUNDS,
         ours("install", plain, _FRESH_NODE),
-        script("script", "", plain, _FRESH_NODE),
+        script("script", "/", plain, _FRESH_NODE),
     )
     node.run(_FRESH_NODE)
     return [
@@ -78,6 +78,7 @@ def _cold(node: Node, plain: str, secure: str, path: str, digest: str) -> list[F
         ratio(
             "install", "cold, files alone, https: install / script", tree, "install-tls", "script-tls", COLD
         ),
+        ratio("install", "cold, files alone, http, CPU time", tree, "install", "script", cpu=True),
         ratio(
             "install",
             "cold, on a node, with self-test and preflight: install / script",
