@@ -24,6 +24,7 @@ SEEDS = [
     b"http://host/",
     b"https://[::1]:99999/",
     b"aa" * 32 + b"  soci-snapshotter-0.15.0-linux-amd64.tar.gz\n",
+    b"aa" * 32,
     b"localhost,.internal,10.0.0.0/8,[::1]:80,*.x:443,*",
     b"Authorization: Bearer hunter2, token=x&password='y'",
     b"v0.15.0",
