@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from soci_bootstrap import (
     __version__,
-    contentstore,
-    decompressor,
-    environment,
     facts,
     image,
     live,
@@ -18,6 +14,7 @@ from soci_bootstrap import (
     nodeconfig,
     registries,
     releases,
+    software,
     state,
     units,
 )
@@ -26,29 +23,28 @@ from soci_bootstrap.apply import Applier
 from soci_bootstrap.console import Console
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, DecompressorError, StateError
-from soci_bootstrap.items import Daemon, File, Gone, Item, Phase
+from soci_bootstrap.fallback import override, starts_with_soci
+from soci_bootstrap.items import Daemon, Item, Phase
 from soci_bootstrap.nodeadm import nodeadms_own, nodeadms_part
 from soci_bootstrap.ownership import leftovers, let_go, sweep
 from soci_bootstrap.plan import Desired, Plan, Step
 from soci_bootstrap.record import (
     RECORD,
-    STATE,
     Record,
     as_recorded,
     remove_record,
     save,
     settled,
 )
+from soci_bootstrap.remember import memory
 from soci_bootstrap.settings import Settings, to_json
 from soci_bootstrap.switch import STAGED, Effect, Switch, effect, rewires
-from soci_bootstrap.system import System, checked
-from soci_bootstrap.tuning import Decompressor
-from soci_bootstrap.unwire import DROPIN, Wired, leads_to_soci, snapshotter, unwire
-from soci_bootstrap.wiring import Wiring, choose
+from soci_bootstrap.system import System
+from soci_bootstrap.systemctl import Systemctl
+from soci_bootstrap.unwire import Wired, snapshotter
+from soci_bootstrap.wiring import Wiring, choose, for_hooks
 
 _GROUND = frozenset(item.path for item in units.ground(b""))
-_KUBELET_DIR = "/etc/kubernetes/kubelet/config.json.d"
-_SYSTEMCTL_SECONDS = 30.0
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 _SELF_TEST_AGAIN = 3
 """igzip, ours, unpigz: each may fail once, then there is none left to try."""
@@ -88,6 +84,7 @@ class Convergence:
         self._image = settings.command == "bake"
         self._first = record is None or not (record.outcome == "baked" if self._image else record.wiring)
         self._node = system.live and not self._image
+        self._systemctl = Systemctl(system, deadline)
         self._started: list[str] = []
         self._restarted: list[str] = []
         self._switch: Switch | None = None
@@ -180,7 +177,7 @@ class Convergence:
         if not self._node or self._boot:
             return Effect.WITH_START
         found = self._facts_now
-        wired = _wired(plan.desired.wiring, found)
+        wired = for_hooks(plan.desired.wiring, found)
         pending = rewires([step.item for step in plan.pending if step.item], wired, self._found)
         decided = effect(self.system, found, wired, self._found, pending=pending)
         return Effect.NOW if decided is Effect.NEXT_BOOT and self.settings.force else decided
@@ -203,12 +200,12 @@ class Convergence:
         if self._node:
             self._ask_registries()
             if plan.changes("daemon-reload"):
-                self._systemctl("daemon-reload")
+                self._systemctl.run("daemon-reload")
             if plan.changes("preflight") and (not self._boot or self._retrying()):
                 self._preflight(plan.desired)
             self._start_units(plan)
             if plan.desired.wiring.mode == "nodeadm":
-                own = nodeadms_own(self.system, _wired(plan.desired.wiring, self._facts_now))
+                own = nodeadms_own(self.system, for_hooks(plan.desired.wiring, self._facts_now))
                 self._rest.watch((*own, *self._facts_now.kubelet.sources, nodeconfig.CACHE))
         if self._effect is Effect.NOW:
             self._switch_now(plan)
@@ -219,7 +216,7 @@ class Convergence:
 
     def _record_wiring(self, plan: Plan) -> Wired:
         """Before it is done: a run killed in between leaves a node whose hooks know of it."""
-        wired = _wired(plan.desired.wiring, self._facts_now)
+        wired = for_hooks(plan.desired.wiring, self._facts_now)
         self._rest.record = replace(self._rest.record, wiring=wired.to_json())
         save(self.system, self._rest.record)
         return wired
@@ -247,7 +244,7 @@ class Convergence:
             agent=__version__,
             boot_id=found.boot_id,
             settings=to_json(self.settings),
-            wiring={} if self._image else _wired(desired.wiring, found).to_json(),
+            wiring={} if self._image else for_hooks(desired.wiring, found).to_json(),
             excluded=() if self._image else tuple(sorted(self._excluded)),
             registries={} if self._image else self._answers,
             prepulled=None if self._image else self._prepulled(),
@@ -269,12 +266,12 @@ class Convergence:
     ) -> None:
         """Let the next run with these settings see by stat() alone that there is nothing to do."""
         if not any(word.startswith("--config") for word in argv):
-            self._save_memo(self._memo(argv, environ, document, text))
+            self._save_memo(self._memory(argv, environ, document, text))
 
     def memorize_boot(self) -> None:
         """The same after a boot that had something to do, for the settings of the last install."""
         saved = self.system.read(memo.PATH)
-        renewed = memo.renewed(saved, self._memo((), {}, {}, "")) if saved else b""
+        renewed = memo.renewed(saved, self._memory((), {}, {}, "")) if saved else b""
         if renewed and renewed != saved:
             self._save_memo(renewed)
 
@@ -284,27 +281,10 @@ class Convergence:
         except BootstrapError as error:
             self.console.debug(f"the next run takes the long way: {error}")
 
-    def _memo(
+    def _memory(
         self, argv: Sequence[str], environ: Mapping[str, str], document: Mapping[str, object], text: str
     ) -> bytes:
-        found = self._facts
-        if found is None:
-            raise StateError("a run is remembered before it observed", remedy="report this")
-        apart = {nodeconfig.CACHE, memo.PLANNED, "/proc/sys/kernel/random/boot_id"}
-        if self.mode == "nodeadm":
-            # nodeadm writes these anew; nothing in them but containerd's root decides anything here.
-            apart |= {found.containerd.config_path, *found.kubelet.sources}
-        touched = {
-            path: listed
-            for path, listed in self.system.touched.items()
-            if path not in apart and not _is_state(path, found)
-        }
-        touched[memo.SETTINGS_FILE] = False
-        layers = contentstore.layers(self.system, found.containerd.root)
-        layers |= contentstore.pause_members(self.system)
-        return memo.save_document(
-            argv, environ, self.system.root, self._inflater(), touched, layers, document, text
-        )
+        return memory(self.system, self._facts_now, self._desired_now, argv, environ, document, text)
 
     # -- taking back --------------------------------------------------------------------------
 
@@ -314,14 +294,14 @@ class Convergence:
         kept = frozenset() if everything else _GROUND
         self.steps = tuple(replace(step, changed=step.changed and step.path in kept) for step in self.steps)
         for unit in self._started:
-            failures += self._systemctl_quietly("stop", unit)
+            failures += self._systemctl.try_run("stop", unit)
         failures += self._rest.undo()
         if self._node and self._plan is not None and self._plan.changes("daemon-reload"):
-            failures += self._systemctl_quietly("daemon-reload")
+            failures += self._systemctl.try_run("daemon-reload")
         for unit in self._restarted:
-            failures += self._systemctl_quietly("restart", unit)
+            failures += self._systemctl.try_run("restart", unit)
         if self._switch is not None:
-            wired = _wired(self._desired_now.wiring, self._facts_now)
+            wired = for_hooks(self._desired_now.wiring, self._facts_now)
             failures += self._switch.back(snapshotter(self.system, wired))
         if not everything:
             self._ground.settle()
@@ -343,6 +323,7 @@ class Convergence:
         failures: list[str] = []
         found = self._facts
         before = self._found or self._ground.record
+        wired_by_us = self._found is not None and bool(self._found.wiring) and not self._boot
         record = replace(
             before if undone else self._rest.record,
             outcome="degraded",
@@ -351,8 +332,9 @@ class Convergence:
             prepulled=self._prepulled(),
         )
         try:
-            if found and self._starts_with_soci(found):
-                record = self._override(self._wiring(found), found, record)
+            if found and not wired_by_us and starts_with_soci(self.system, found, self._wiring(found)):
+                record, reload = override(self.system, found, self._wiring(found), record)
+                failures += self._systemctl.try_run("daemon-reload") if reload else []
         except BootstrapError as error:
             failures.append(str(error))
         try:
@@ -362,42 +344,11 @@ class Convergence:
             failures.append(str(error))
         return failures
 
-    def _starts_with_soci(self, found: facts.Facts) -> bool:
-        """Whether containerd is going to start with a wiring of others; one that runs is left alone.
-
-        Where nodeadm keeps no cache of the NodeConfig, only the files that it wrote tell.
-        """
-        wired_by_us = self._found is not None and bool(self._found.wiring) and not self._boot
-        unit = found.units.get("containerd.service")
-        if wired_by_us or (unit is not None and unit.active == "active"):
-            return False
-        config = found.node_config
-        return bool(config.static or config.gate) or leads_to_soci(
-            self.system, _wired(self._wiring(found), found)
-        )
-
     def _wiring(self, found: facts.Facts) -> Wiring:
         """As planned, or as it would have been where no plan came about."""
         if self._plan is not None:
             return self._plan.desired.wiring
         return choose(self.settings.wiring, found, self.settings.snapshotter_root)
-
-    def _override(self, wiring: Wiring, found: facts.Facts, record: Record) -> Record:
-        """The user's own NodeConfig wires SOCI, which does not run here: nodeadm is told otherwise."""
-        wired = _wired(wiring, found)
-        applier = Applier(self.system, record)
-        items: list[Item] = [item for item in wiring.items if isinstance(item, Gone) and item.path != DROPIN]
-        if wired.mode == "nodeadm" and wired.fallback:
-            items.append(File("fallback", DROPIN, wired.fallback.encode(), Phase.WIRING))
-        applier.prepare(items)
-        for step in self._steps(tuple(items)):
-            if step.changed:
-                applier.put(step)
-        applier.settle()
-        unwire(self.system, wired)
-        if any(isinstance(item, Gone) for item in items):
-            self._systemctl_quietly("daemon-reload")
-        return replace(applier.record, outcome=record.outcome)
 
     def _put_record_back(self, *, complete: bool) -> None:
         """The record as this run found it; what could not be undone stays in it, for rollback."""
@@ -420,14 +371,15 @@ class Convergence:
                 continue
             self.deadline.check(step.name)
             if isinstance(step.item, Daemon):
-                self._fetch(step.item)
+                self._refuse_at_boot(step.item)
+                software.fetch(
+                    step.item, self.settings, self._facts_now, self._rest, self.deadline, self.console
+                )
             else:
                 self.console.debug(f"{step.name}: {step.path}")
                 self._rest.put(step)
 
-    def _fetch(self, item: Daemon) -> None:
-        from soci_bootstrap.fetch import Request, fetch_binary
-
+    def _refuse_at_boot(self, item: Daemon) -> None:
         if self._boot:
             raise StateError(
                 "SOCI's daemon is not on this node, and a boot fetches nothing",
@@ -435,34 +387,17 @@ class Convergence:
                 expected="the one that an earlier install left",
                 remedy="run `soci-bootstrap install`",
             )
-        # Whatever stands in the way shows before the daemon is fetched.
-        self._rest.keep(item.path)
-        staged = self.system.staged_name(item.path)
-        self.system.remove(staged)
-        settings = self.settings
-        request = Request(
-            item.version,
-            item.arch,
-            sha256=settings.sha256,
-            mirror=settings.mirror,
-            tarball=settings.tarball,
-        )
-        environ = environment.under(self._variables(), os.environ)
-        fetched = fetch_binary(request, self.system.path(staged), self.deadline, self.console, environ)
-        if fetched.warning:
-            self.console.warn(fetched.warning)
-        self._rest.adopt(item, staged, fetched)
 
     def _tested(self, plan: Plan) -> Plan:
         """Self-test the decompressor; with `auto`, the next best one takes a failed one's place."""
         if not self.system.live or not (plan.changes("self-test") or self._boot or self._image):
             return plan
+        first = self._found is None or self._found.outcome in {"", "baked"}
+        compare = not self._image and (first or not self._boot)
         for _ in range(_SELF_TEST_AGAIN):
             chosen = plan.desired.decompressor
             try:
-                if chosen.path:
-                    decompressor.self_test(chosen.path, chosen.args, self.system)
-                    self._compare_ours(chosen)
+                software.prove(chosen, self.system, self._facts_now, compare=compare)
                 return plan
             except DecompressorError as error:
                 if self.settings.decompressor != "auto":
@@ -473,27 +408,6 @@ class Convergence:
             self._rest.prepare(step.item for step in plan.pending if step.item)
             self._apply_phase(plan, Phase.SOFTWARE)
         return plan
-
-    def _compare_ours(self, chosen: Decompressor) -> None:
-        """On aarch64 ISA-L is not everywhere the faster one: measure, before ours is named.
-
-        Raises:
-            DecompressorError: unpigz is as fast here.
-        """
-        unpigz = self._facts.programs.get("unpigz") if self._facts else None
-        first = self._found is None or self._found.outcome in {"", "baked"}
-        if self._image:
-            return
-        if chosen.kind != "isal" or self.arch != "arm64" or unpigz is None or (self._boot and not first):
-            return
-        ours = (str(chosen.path), chosen.args)
-        if not decompressor.faster_than(*ours, unpigz, plan_.UNPIGZ_ARGS, self.system):
-            raise DecompressorError(
-                "ours does not pay on this processor",
-                found="unpigz as fast in a short comparison",
-                expected="a gain",
-                remedy="unpigz is used; name --decompressor isal to insist",
-            )
 
     def _ask_registries(self) -> None:
         """See that SOCI can reach the registries that containerd reaches in a way of its own.
@@ -522,26 +436,14 @@ class Convergence:
             self._restarted.append(facts.SERVICE)
             # systemd starts no socket whose service runs. And with containerd yet to start, the
             # daemon's root may be about to move to an array.
-            self._systemctl("restart" if up and not socket else "stop", facts.SERVICE)
+            self._systemctl.run("restart" if up and not socket else "stop", facts.SERVICE)
         if socket:
             self._started.append(facts.SOCKET)
-            self._systemctl("start", facts.SOCKET)
+            self._systemctl.run("start", facts.SOCKET)
         if plan.changes("service-started"):
             self._started.append(facts.SERVICE)
         if plan.changes("service-started") or (up and again and socket):
-            self._systemctl("start", facts.SERVICE)
-
-    def _systemctl(self, *words: str) -> None:
-        argv = [self.system.which("systemctl") or "systemctl", *words]
-        checked(argv, self.system.run(argv, timeout=self.deadline.limit(_SYSTEMCTL_SECONDS)))
-
-    def _systemctl_quietly(self, *words: str) -> list[str]:
-        try:
-            argv = [self.system.which("systemctl") or "systemctl", *words]
-            checked(argv, self.system.run(argv, timeout=_SYSTEMCTL_SECONDS))
-        except BootstrapError as error:
-            return [str(error)]
-        return []
+            self._systemctl.run("start", facts.SERVICE)
 
     def _preflight(self, desired: Desired) -> None:
         from soci_bootstrap import preflight
@@ -559,10 +461,6 @@ class Convergence:
         return (
             self._found is None or self._found.outcome in unproven or bool(state.load(self.system).degraded)
         )
-
-    def _inflater(self) -> list[str]:
-        chosen = self._plan.desired.decompressor if self._plan else None
-        return [chosen.path, *chosen.args] if chosen and chosen.path else []
 
     def _settled(self) -> bool:
         outcome = "baked" if self._image else "installed"
@@ -606,23 +504,3 @@ class Convergence:
         if binary and desired and desired.daemon == binary.path:
             return binary.archive_sha256
         return None
-
-
-def _is_state(path: str, found: facts.Facts) -> bool:
-    """Our own records, and containerd's store, which ``memo`` looks at in its own way."""
-    return f"{path}/".startswith((f"{STATE}/", f"{found.containerd.root}/io.containerd."))
-
-
-def _wired(wiring: Wiring, found: facts.Facts) -> Wired:
-    directory = found.kubelet.config_dir or (_KUBELET_DIR if wiring.mode == "nodeadm" else "")
-    return Wired(
-        mode=wiring.mode,
-        dialect=wiring.dialect,
-        address=wiring.address,
-        root=wiring.root,
-        static=wiring.static,
-        containerd_config=found.containerd.config_path,
-        kubelet_config=found.kubelet.config_path if found.kubelet.present or wiring.mode == "nodeadm" else "",
-        kubelet_dir=directory,
-        fallback=(wiring.fallback or b"").decode(),
-    )

@@ -12,7 +12,9 @@ from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import File, Gone, Item, Phase
 from soci_bootstrap.nodeconfig import DROPIN, DROPIN_DIRECTORY, GATE
 from soci_bootstrap.units import DEFAULT_ADDRESS, NODEADM_DROPIN
+from soci_bootstrap.unwire import Wired
 
+_KUBELET_DIR = "/etc/kubernetes/kubelet/config.json.d"
 ROOT_NAME = "io.containerd.snapshotter.v1.soci"
 CONTAINERD_ENDPOINT = f"unix://{containerd.SOCKET}"
 
@@ -195,3 +197,19 @@ def _warnings(facts: Facts, mode: str) -> tuple[str, ...]:
         )
     warnings += [registry.warning for registry in facts.registries]
     return tuple(warnings)
+
+
+def for_hooks(wiring: Wiring, found: Facts) -> Wired:
+    """What the hooks need to know of it; kept in the record."""
+    directory = found.kubelet.config_dir or (_KUBELET_DIR if wiring.mode == "nodeadm" else "")
+    return Wired(
+        mode=wiring.mode,
+        dialect=wiring.dialect,
+        address=wiring.address,
+        root=wiring.root,
+        static=wiring.static,
+        containerd_config=found.containerd.config_path,
+        kubelet_config=found.kubelet.config_path if found.kubelet.present or wiring.mode == "nodeadm" else "",
+        kubelet_dir=directory,
+        fallback=(wiring.fallback or b"").decode(),
+    )

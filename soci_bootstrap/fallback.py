@@ -1,0 +1,47 @@
+"""A node whose own NodeConfig wires SOCI, which does not run there: override it, so that it joins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from soci_bootstrap import plan as plan_
+from soci_bootstrap.apply import Applier
+from soci_bootstrap.facts import Facts
+from soci_bootstrap.items import File, Gone, Item, Phase
+from soci_bootstrap.record import Record
+from soci_bootstrap.system import System
+from soci_bootstrap.unwire import DROPIN, leads_to_soci, unwire
+from soci_bootstrap.wiring import Wiring, for_hooks
+
+
+def starts_with_soci(system: System, found: Facts, wiring: Wiring) -> bool:
+    """Whether containerd is going to start with a wiring of others; one that runs is left alone.
+
+    Where nodeadm keeps no cache of the NodeConfig, only the files that it wrote tell.
+    """
+    unit = found.units.get("containerd.service")
+    if unit is not None and unit.active == "active":
+        return False
+    config = found.node_config
+    return bool(config.static or config.gate) or leads_to_soci(system, for_hooks(wiring, found))
+
+
+def override(system: System, found: Facts, wiring: Wiring, record: Record) -> tuple[Record, bool]:
+    """Tell nodeadm otherwise, and unwire what it has written already.
+
+    Returns:
+        The record with what this changed, and whether systemd has to read its units again.
+    """
+    wired = for_hooks(wiring, found)
+    applier = Applier(system, record)
+    items: list[Item] = [item for item in wiring.items if isinstance(item, Gone) and item.path != DROPIN]
+    reload = bool(items)
+    if wired.mode == "nodeadm" and wired.fallback:
+        items.append(File("fallback", DROPIN, wired.fallback.encode(), Phase.WIRING))
+    applier.prepare(items)
+    for step in plan_.file_steps(tuple(items), plan_.observe(system, tuple(items)), record):
+        if step.changed:
+            applier.put(step)
+    applier.settle()
+    unwire(system, wired)
+    return replace(applier.record, outcome=record.outcome), reload
