@@ -11,6 +11,7 @@ OUTPUT = 512 * 1024
 """Bytes given out at once, whatever a member expands to."""
 
 _HEADER_LIMIT = 128 * 1024
+_RESERVED_FLAGS = 0xE0
 
 _REMEDY = "fetch it again from the release page; if it is your own mirror, run `soci-bootstrap mirror` on it"
 
@@ -98,6 +99,14 @@ class Gunzip:
                 )
             self._head = data
             return b""
+        if data[3] & _RESERVED_FLAGS:
+            # zlib says so itself, ISA-L goes on.
+            raise ArchiveError(
+                "the archive is corrupt",
+                found=f"the flags {data[3]:#04x} in a gzip header",
+                expected="none of the reserved ones",
+                remedy=_REMEDY,
+            )
         self._members += 1
         self._member = self._new()
         return data

@@ -356,9 +356,10 @@ class System:
             raise _unwritable(path, error) from error
 
     def _own(self, fd: int, mode: int, uid: int, gid: int) -> None:
-        os.fchmod(fd, mode)
         if os.geteuid() == 0:
             os.fchown(fd, uid, gid)
+        # After the owner: a change of that takes a set-user-ID bit away.
+        os.fchmod(fd, mode)
 
     def _chown(self, host: str) -> None:
         if os.geteuid() == 0:

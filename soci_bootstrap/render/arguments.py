@@ -52,5 +52,5 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
-        return f"{value:g}"
+        return f"{value:.9f}".rstrip("0").rstrip(".")  # as many digits as are read
     return str(value)
