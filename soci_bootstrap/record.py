@@ -241,7 +241,7 @@ def _before(path: str, document: dict[str, Any]) -> Before:
 
 def _path(path: str) -> str:
     """What rollback may write to: nothing else than a path that we could have written."""
-    if not path.startswith("/") or os.path.normpath(path) != path or path == "/":
+    if not path.startswith("/") or os.path.normpath(path) != path or path == "/" or not path.isprintable():
         raise ValueError(f"{path!r} is no path of a node")
     return path
 

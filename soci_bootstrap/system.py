@@ -51,6 +51,8 @@ class Entry:
 
 
 ABSENT = Entry("absent")
+# ValueError: what some file calls a path, but no path can be (a NUL, half a surrogate pair).
+_ABSENT_ERRORS = (FileNotFoundError, NotADirectoryError, ValueError)
 
 
 class System:
@@ -127,7 +129,7 @@ class System:
         self.touched.setdefault(path, False)
         try:
             found = os.lstat(host)
-        except (FileNotFoundError, NotADirectoryError):
+        except _ABSENT_ERRORS:
             return ABSENT
         except OSError as error:
             raise _unreadable(path, error) from error
@@ -154,7 +156,7 @@ class System:
         """A file's bytes, links followed; None where there is none."""
         try:
             return read_regular(self.path(self.followed(path)))
-        except (FileNotFoundError, NotADirectoryError):
+        except _ABSENT_ERRORS:
             return None
         except OSError as error:
             raise _unreadable(path, error) from error
@@ -164,7 +166,7 @@ class System:
         self.touched[path] = True
         try:
             return tuple(sorted(os.listdir(self.path(self.followed(path)))))
-        except (FileNotFoundError, NotADirectoryError):
+        except _ABSENT_ERRORS:
             return ()
         except OSError as error:
             raise _unreadable(path, error) from error
