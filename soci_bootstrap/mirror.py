@@ -19,7 +19,7 @@ from soci_bootstrap import releases, resources
 from soci_bootstrap.console import Console
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.digests import expected_digest
-from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.errors import BootstrapError, UsageError
 from soci_bootstrap.mirror_archive import bring
 from soci_bootstrap.mirror_store import Store, store
 from soci_bootstrap.request import Request
@@ -31,6 +31,9 @@ PARALLEL = 4
 
 PATIENCE = 3600.0
 """Seconds for all of it unless --deadline is given: no node waits for this."""
+
+AWAKE = 0.5
+"""Seconds that the main thread waits before it looks for signals that another thread was given."""
 
 INDEX = "index.json"
 ZIPAPP = "soci-bootstrap.pyz"
@@ -89,6 +92,8 @@ def run(settings: Settings, console: Console) -> MirrorResult:
         UsageError: DEST is no place to write to, or a release can't be fetched safely.
     """
     seconds = settings.deadline if "deadline" in settings.given else PATIENCE
+    if (settings.mirror or "").rstrip("/") == (settings.operand or "").rstrip("/"):
+        raise UsageError([f"--mirror and DEST are both {settings.operand}: expected a place to fetch from"])
     return mirror(
         wanted(settings), settings.operand or "", Deadline(seconds), console, os.environ, policy=DEFAULT
     )
@@ -191,6 +196,8 @@ def _small(to: Store, path: str, data: bytes) -> MirroredFile:
         with to.room(path, digest) as target:
             with open(target, "wb") as file:
                 file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
             to.put_file(path, target, digest)
     return MirroredFile(path, digest, len(data), not there)
 
@@ -226,8 +233,19 @@ def _side_by_side(
         waiting.put(job)
     for number in range(PARALLEL):
         threading.Thread(target=work, name=f"mirror {number}", daemon=True).start()
-    all_ = [outcomes.get() for _ in jobs]
+    all_ = [_next(outcomes) for _ in jobs]
     return [x for x in all_ if isinstance(x, list)], [x for x in all_ if isinstance(x, BaseException)]
+
+
+def _next(
+    outcomes: queue.SimpleQueue[list[MirroredFile] | BaseException],
+) -> list[MirroredFile] | BaseException:
+    """Wait in small steps: a signal that the kernel gave to another thread is seen only by waking up."""
+    while True:
+        try:
+            return outcomes.get(timeout=AWAKE)
+        except queue.Empty:
+            continue
 
 
 class _Progress:

@@ -12,7 +12,7 @@ from soci_bootstrap.console import Console
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.digests import Expected, check_digest
 from soci_bootstrap.download import Download
-from soci_bootstrap.errors import DigestMismatchError
+from soci_bootstrap.errors import DigestMismatchError, FetchError
 from soci_bootstrap.fetch import ARCHIVE_LIMIT
 from soci_bootstrap.request import Request
 from soci_bootstrap.retry import RetryPolicy
@@ -66,6 +66,7 @@ def _bring(
 ) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(path, flags, 0o644), "r+b") as file:
+        _alone(file, path)
         digest, start = _hash(file)
         if digest.hexdigest() != expected.sha256:
             origin = source(request.location(), environ)
@@ -85,6 +86,25 @@ def _bring(
         file.flush()
         os.fsync(file.fileno())
         return file.tell()
+
+
+def _alone(file: Any, path: str) -> None:
+    """Nobody else may write there: it would be to the finished archive, once we have renamed it.
+
+    Raises:
+        FetchError: another mirror run does.
+    """
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise FetchError(
+            f"can't write {path}",
+            found="another mirror run that fetches the same archive to the same place",
+            expected="one at a time",
+            remedy="wait for it, then run this again",
+        ) from error
 
 
 def _hash(file: Any) -> tuple[Any, int]:

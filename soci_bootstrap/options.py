@@ -129,7 +129,7 @@ OPTIONS = (
         "mirror",
         "take the release from below URL, DIR or s3://bucket/prefix, as `mirror` lays it out",
         values.mirror,
-        _NODE,
+        (*_NODE, "mirror"),
         "URL|DIR",
         choices=values.DIRECTORIES,
     ),

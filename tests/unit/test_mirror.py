@@ -264,6 +264,11 @@ def test_places_that_can_not_be_written(destination: str) -> None:
         mirror([], destination, Deadline(1), Console(-1), {}, policy=QUICK)
 
 
+def test_a_mirror_is_not_fetched_from_itself() -> None:
+    with pytest.raises(UsageError, match="expected a place to fetch from"):
+        module.run(Settings("mirror", operand="s3://bucket/x", mirror="s3://bucket/x/"), Console(-1))
+
+
 def test_a_directory_that_can_not_be_made(tmp_path) -> None:
     (tmp_path / "file").write_text("")
     with servers.Server(upstream) as server, pytest.raises(FetchError, match="can't write"):
