@@ -23,7 +23,8 @@ DROPIN_NAME = "50-soci-bootstrap.conf"
 AMI_BINARY = "/usr/bin/soci-snapshotter-grpc"
 DECOMPRESSORS = ("igzip", "unpigz")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_UNITS = (SERVICE, SOCKET, "containerd.service", "kubelet.service", "nodeadm-run.service")
+BOOT = "soci-bootstrap.service"
+_UNITS = (SERVICE, SOCKET, BOOT, "containerd.service", "kubelet.service", "nodeadm-run.service")
 
 
 @dataclass(frozen=True)

@@ -141,7 +141,8 @@ def _matches(root: str, memo: Mapping[str, object]) -> bool:
     )
 
 
-def _settings(argv: Sequence[str], environ: Mapping[str, str]) -> list[str]:
+def _settings(argv: Sequence[str], environ: Mapping[str, str]) -> str:
+    """A digest: a mirror's URL may carry credentials or a signature, which have no place on the disk."""
     words: list[str] = []
     skip = False
     for word in argv:
@@ -150,7 +151,8 @@ def _settings(argv: Sequence[str], environ: Mapping[str, str]) -> list[str]:
             continue
         words.append(word)
     ours = (name for name in environ if name.startswith("SOCI_BOOTSTRAP_") and name not in _STUBS_OWN)
-    return words + [f"{name}={environ[name]}" for name in sorted(ours)]
+    words += [f"{name}={environ[name]}" for name in sorted(ours)]
+    return _digest("\0".join(words).encode("utf-8", "surrogateescape"))
 
 
 def _root(argv: Sequence[str]) -> str:

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 
 from soci_bootstrap import resources
 from soci_bootstrap.errors import WiringError
-from soci_bootstrap.facts import DROPIN_NAME, SERVICE, SOCKET, Facts
+from soci_bootstrap.facts import BOOT, DROPIN_NAME, SERVICE, SOCKET, Facts
 from soci_bootstrap.items import File, Item, Link, Phase
 from soci_bootstrap.paths import PLAIN, is_plain
 from soci_bootstrap.unitfiles import ETC
 
 AGENT = "/usr/local/sbin/soci-bootstrap"
-BOOT = "soci-bootstrap.service"
 RESTART_OWED = "/run/soci-bootstrap/restart-owed"
 """There while containerd runs wired but was started without SOCI."""
 DEFAULT_ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"

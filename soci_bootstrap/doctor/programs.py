@@ -12,9 +12,8 @@ from soci_bootstrap.doctor.finding import Seen, Unseen
 from soci_bootstrap.doctor.node import Daemon, Effective, Images, Process, Registry, Unit
 from soci_bootstrap.doctor.tasks import Task
 from soci_bootstrap.errors import BootstrapError, CommandError
-from soci_bootstrap.facts import SERVICE, SOCKET, Facts
+from soci_bootstrap.facts import BOOT, SERVICE, SOCKET, Facts
 from soci_bootstrap.system import System, checked
-from soci_bootstrap.units import BOOT
 
 UNITS = (SERVICE, SOCKET, "containerd.service", "kubelet.service", BOOT)
 _SECONDS = 5.0

@@ -5,9 +5,9 @@ from __future__ import annotations
 from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, warn
 from soci_bootstrap.doctor.managed import own, wanted
 from soci_bootstrap.doctor.node import Held, Node
-from soci_bootstrap.facts import DROPIN_NAME, SERVICE, SOCKET
+from soci_bootstrap.facts import BOOT, DROPIN_NAME, SERVICE, SOCKET
 from soci_bootstrap.unitfiles import ETC
-from soci_bootstrap.units import BOOT, CONTAINERD_DROPIN
+from soci_bootstrap.units import CONTAINERD_DROPIN
 
 CONTAINERD = "containerd.service"
 SERVICE_FILE = f"{ETC}/{SERVICE}"

@@ -13,6 +13,12 @@ import pytest
 from tests.node.lab import cgroup, rootfs
 from tests.node.lab.eks import eks_node
 from tests.node.lab.node import Node
+from tests.node.matrix_report import pytest_terminal_summary
+
+__all__ = ["pytest_terminal_summary"]
+
+for module in ("matrix", "matrix_rows", "matrix_running", "matrix_wiring"):
+    pytest.register_assert_rewrite(f"tests.node.{module}")
 
 REQUIRED = os.environ.get("SOCI_BOOTSTRAP_NODE_TESTS") == "required"
 _PROGRAMS = ("debootstrap", "unshare", "nsenter", "setpriv", "openssl", "cc")

@@ -51,11 +51,13 @@ def broken_pause(ami: Ami | None = None) -> Row:
     """The pause image can't be brought into SOCI."""
     name = "pause import fails" + (f", {ami.root}" if ami else "")
     script = "echo nonsense > /etc/eks/pause.tar"
-    return Row(name, OVERLAYFS, guarded("failed its check"), ami=ami or Ami(), after=script, saved_by=(VERIFY,))
+    return Row(
+        name, OVERLAYFS, guarded("failed its check"), ami=ami or Ami(), after=script, saved_by=(VERIFY,)
+    )
 
 
 FETCHING = [
-    Row("from a mirror", options=MIRROR, prepare=serving(Fault.NONE)),
+    Row("from a mirror", options=MIRROR, prepare=serving(Fault.NONE), saved_by=(VERIFY,)),
     Row(
         "DNS failure",
         OVERLAYFS,
@@ -75,7 +77,13 @@ FETCHING = [
         options=MIRROR + " --deadline 2",
         prepare=serving(Fault.HANG),
     ),
-    Row("500s", OVERLAYFS, refused("500"), options=MIRROR + " --deadline 2", prepare=serving(Fault.SERVER_ERROR)),
+    Row(
+        "500s",
+        OVERLAYFS,
+        refused("500"),
+        options=MIRROR + " --deadline 2",
+        prepare=serving(Fault.SERVER_ERROR),
+    ),
     Row(
         "truncated body",
         OVERLAYFS,
@@ -92,7 +100,12 @@ FETCHING = [
     ),
 ]
 DISK = [
-    Row("no space left", OVERLAYFS, refused("[Nn]o space"), before="mount -t tmpfs -o size=64k tmpfs /usr/local/bin"),
+    Row(
+        "no space left",
+        OVERLAYFS,
+        refused("[Nn]o space"),
+        before="mount -t tmpfs -o size=64k tmpfs /usr/local/bin",
+    ),
     Row(
         "read-only /usr/local",
         OVERLAYFS,
@@ -153,8 +166,18 @@ p=$(readlink -f /usr/bin/python3)
 sed -i "s,/usr/bin/python3,$p," /usr/bin/nodeadm /usr/bin/kubelet
 rm /usr/bin/python3"""
 LATER = [
-    Row("config.toml is nonsense, reboot", after="echo '= x' > /etc/soci-snapshotter-grpc/config.toml", act=_reboot),
-    Row("unpigz uninstalled", OVERLAYFS, guarded("SOCI did not answer"), after="rm /usr/bin/unpigz", saved_by=(GUARD,)),
+    Row(
+        "config.toml is nonsense, reboot",
+        after="echo '= x' > /etc/soci-snapshotter-grpc/config.toml",
+        act=_reboot,
+    ),
+    Row(
+        "unpigz uninstalled",
+        OVERLAYFS,
+        guarded("SOCI did not answer"),
+        after="rm /usr/bin/unpigz",
+        saved_by=(GUARD,),
+    ),
     Row("unpigz uninstalled, reboot", after="rm /usr/bin/unpigz", act=_fails_open_then_reboots),
     Row(
         "our decompressor removed, reboot",

@@ -10,8 +10,8 @@ from tests.node.matrix import (
     FAULT,
     GUARD,
     OVERLAYFS,
-    SOCI,
     RECORD,
+    SOCI,
     VERIFY,
     Bench,
     Outcome,
@@ -179,7 +179,7 @@ CUT_SHORT = [
     Row(
         "reboot while install fetches",
         OVERLAYFS,
-        Outcome(None, "", "boot fetches nothing"),
+        Outcome(None, "degraded", "boot fetches nothing"),
         ami=Ami(generation=20250812),
         options=MIRROR,
         prepare=serving(Fault.HANG),

@@ -1,28 +1,76 @@
-"""The fault matrix: whatever fails, the node joins, pulls, runs what it pulled, and says the truth."""
+"""The fault matrix: whatever fails, the node joins, pulls, runs what it pulled, and says the truth.
+
+Rows run beside each other, since most of a row's time is waiting; each test waits for its own.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
 import pytest
 
-from tests.node import matrix, matrix_rows, matrix_running
+from tests.node import matrix, matrix_rows, matrix_running, matrix_wiring
+from tests.node.lab import images
+from tests.node.lab.eks import Ami, eks_node
+from tests.node.lab.soci import build
 from tests.node.matrix import Row
 from tests.node.matrix_report import PROPERTY
 
-ROWS = [*matrix_rows.ROWS, *matrix_running.ROWS]
+AT_ONCE = 3
+ROWS = [*matrix_rows.ROWS, *matrix_running.ROWS, *matrix_wiring.ROWS]
+SAVED = [row for row in ROWS if row.saved_by]
+Result = tuple[str, float]
+Record = Callable[[str, object], None]
 
 
-def _cells(row: Row, recorded: str = "") -> tuple[str, ...]:
-    node = f"{row.ami.root} {row.ami.generation}"
-    return row.name, node, row.via, recorded or row.outcome.degraded or row.outcome.record
+def _joins(row: Row) -> str:
+    matrix.run(row)
+    return row.outcome.degraded or row.outcome.record
+
+
+def _timed(work: Callable[[Row], str], row: Row) -> Result:
+    started = time.monotonic()
+    return work(row), time.monotonic() - started
+
+
+@pytest.fixture(scope="session")
+def runs(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Result]]]:
+    """The selected rows' runs, begun in order, by their tests' ids."""
+    selected = [
+        (item.nodeid, _joins if "joins" in item.name else matrix.run_unsaved, item.callspec.params["row"])
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module.__name__ == __name__
+    ]
+    # What is made once and cached is not made by two at a time.
+    build.release()
+    build.daemon(Ami().soci)
+    images.app()
+    for root in {row.ami.root for _, _, row in selected}:
+        eks_node(Ami(root)).close()
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        yield {name: pool.submit(_timed, work, row) for name, work, row in selected}
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
-def test_the_node_joins(row: Row, record_property: pytest.FixtureRequest) -> None:
-    record_property(PROPERTY, _cells(row))  # type: ignore[operator]
-    matrix.run(row)
+def test_the_node_joins(
+    row: Row, runs: dict[str, Future[Result]], request: pytest.FixtureRequest, record_property: Record
+) -> None:
+    cells = (row.name, f"{row.ami.root} {row.ami.generation}", row.via)
+    record_property(PROPERTY, (*cells, "", ""))
+    recorded, seconds = runs[request.node.nodeid].result()
+    record_property(PROPERTY, (*cells, recorded, f"{seconds:.1f} s"))
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.saved_by], ids=lambda row: row.name)
-def test_without_what_saves_it_the_node_fails(row: Row, record_property: pytest.FixtureRequest) -> None:
-    why = matrix.run_unsaved(row)
-    record_property(PROPERTY, (row.name, "  without " + ", ".join(row.saved_by), "nothing", why[:70]))  # type: ignore[operator]
+@pytest.mark.parametrize("row", SAVED, ids=lambda row: row.name)
+def test_without_what_saves_it_the_node_fails(
+    row: Row, runs: dict[str, Future[Result]], request: pytest.FixtureRequest, record_property: Record
+) -> None:
+    cells = (row.name, "  without " + ", ".join(row.saved_by), "nothing")
+    record_property(PROPERTY, (*cells, "", ""))
+    why, seconds = runs[request.node.nodeid].result()
+    record_property(PROPERTY, (*cells, why[:70], f"{seconds:.1f} s"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -50,7 +50,7 @@ def test_the_table_says_what_was_not_met() -> None:
 
 def test_the_chart_is_xml_and_bars_end_with_it() -> None:
     found = [figure("p", "a < b & c", "x", [100.0], 1.0), figure("p", "half", "x", [0.5], 1.0)]
-    root = ElementTree.fromstring(chart.draw([*found, figure("p", "no target", "x", [1.0])], "here"))
+    root = ET.fromstring(chart.draw([*found, figure("p", "no target", "x", [1.0])], "here"))
     bars = [node for node in root if node.get("class") in ("met", "over")]
     assert [bar.get("class") for bar in bars] == ["over", "met"]
     tracks = [float(node.get("width", 0)) for node in root if node.get("class") == "track"]

@@ -139,3 +139,8 @@ def test_the_readme_and_the_index_link_every_guide() -> None:
         if guide.name != "index.md":
             assert f"(docs/{guide.name})" in (ROOT / "README.md").read_text()
             assert f"({guide.name})" in (ROOT / "docs" / "index.md").read_text()
+
+
+def test_every_script_in_the_readme_exists() -> None:
+    for script in re.findall(r"scripts/\w+", (ROOT / "README.md").read_text()):
+        assert (ROOT / script).is_file(), script

@@ -309,6 +309,7 @@ def test_install_through_the_proxy_that_nodeadm_gave_the_node(filled: Path, tmp_
         assert f"Signature={servers.SECRET}" in proxy.seen[0].path
         assert proxy.seen[0].headers["proxy-authorization"].startswith("Basic ")
 
-    record = (root / "var/lib/soci-bootstrap/record.json").read_text()
-    for told in (out, said, record):
+    kept = "".join(path.read_text() for path in (root / "var/lib/soci-bootstrap").rglob("*.json"))
+    assert kept
+    for told in (out, said, kept):
         assert servers.SECRET not in told

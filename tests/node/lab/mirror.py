@@ -107,7 +107,7 @@ def _authority() -> Path:
     place.mkdir(parents=True, exist_ok=True)
     atexit.register(shutil.rmtree, place, ignore_errors=True)
     (place / "names").write_text(
-        f"subjectAltName=DNS:{HOST},DNS:localhost,DNS:*.test,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n"
+        f"subjectAltName=DNS:{HOST},DNS:{REGISTRY},DNS:localhost,DNS:*.test,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n"
     )
     script = f"""set -e; cd '{place}'
     new='openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
