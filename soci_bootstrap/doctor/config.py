@@ -16,6 +16,8 @@ def present(node: Node) -> Finding:
     path = node.daemon.config
     if isinstance(node.config, Unseen):
         return node.config.judged(path)
+    if node.config is None and node.baked:
+        return skip("baked: the first boot writes it", path)
     if node.config is None:
         return fail(f"nothing at {path}: SOCI would run with its defaults", path, INSTALL)
     return ok(f"{path}, {len(node.config)} bytes", path)

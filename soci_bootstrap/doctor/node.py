@@ -275,6 +275,11 @@ class Node:
         return self.units.get(name, Unit())
 
     @property
+    def baked(self) -> bool:
+        """Whether this is an image, or its builder: what a first boot writes is not there yet."""
+        return self.recorded is not None and self.recorded.outcome == "baked"
+
+    @property
     def recorded(self) -> Record | None:
         """The record where there is one that can be read."""
         return None if isinstance(self.record, Unseen) else self.record

@@ -26,6 +26,8 @@ def dropin(node: Node) -> Finding:
         return skip("the wiring needs none here", DROPIN)
     if node.failed_open:
         return skip("failing open replaced it", DROPIN)
+    if node.baked:
+        return skip("baked: the first boot wires", DROPIN)
     return own(node, DROPIN)
 
 

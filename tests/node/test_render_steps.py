@@ -99,9 +99,6 @@ def test_image_builder_bakes_what_boots_healthy(node: Node, tmp_path: Path) -> N
     assert (status, json.loads(out)["verdict"]) == (0, "healthy"), out
 
 
-@pytest.mark.xfail(
-    strict=True, reason="doctor holds what the first boot writes against the builder: it says broken"
-)
 def test_image_builder_validates_what_it_baked(node: Node, tmp_path: Path) -> None:
     phases = scripts(tmp_path)
     assert step(node, "bash", phases["build"])[0] == 0
