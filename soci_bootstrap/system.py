@@ -294,7 +294,7 @@ class System:
         made: list[str] = []
         missing: list[str] = []
         walked = path
-        while walked != "/" and self.entry(self.followed(walked)).kind == "absent":
+        while walked not in {"/", ""} and self.entry(self.followed(walked)).kind == "absent":
             missing.append(walked)
             walked = os.path.dirname(walked)
         for directory in reversed(missing):

@@ -30,7 +30,7 @@ TESTS = {
     "plan": ("plan", "preview"),
     "wiring": ("wiring", "plan"),
     "record": ("record", "hostile_records", "rollback", "converge"),
-    "ownership": ("rollback", "converge"),
+    "ownership": ("ownership", "rollback"),
     "fetch": ("fetch",),
     "download": ("download", "fetch"),
     "archive": ("archive",),

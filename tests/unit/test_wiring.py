@@ -16,7 +16,7 @@ from soci_bootstrap.items import File, Gone, Phase
 from soci_bootstrap.kubelet import Kubelet
 from soci_bootstrap.nodeconfig import DROPIN, NodeConfig, StaticWiring
 from soci_bootstrap.registries import Registry
-from soci_bootstrap.wiring import CONTAINERD_ENDPOINT, Wiring, choose
+from soci_bootstrap.wiring import _KUBELET_DIR, CONTAINERD_ENDPOINT, Wiring, choose, for_hooks
 
 ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
 ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.soci"
@@ -298,3 +298,28 @@ def test_constants_agree() -> None:
     assert unwire.DROPIN == nodeconfig.DROPIN
     assert unwire.CONTAINERD_ENDPOINT == CONTAINERD_ENDPOINT == f"unix://{containerd.SOCKET}"
     assert wiring.DEFAULT_ADDRESS == units.DEFAULT_ADDRESS == ADDRESS
+
+
+@pytest.mark.parametrize(
+    ("found", "mode", "kubelet_config", "kubelet_dir"),
+    [
+        (FACTS, "nodeadm", "/etc/kubernetes/kubelet/config.json", "/etc/kubernetes/kubelet/config.json.d"),
+        (facts(kubelet=Kubelet(present=True, config_path="/k", config_dir="/d")), "nodeadm", "/k", "/d"),
+        (facts(kubelet=Kubelet(present=False, config_path="/k")), "nodeadm", "/k", _KUBELET_DIR),
+        (facts(OTHER, kubelet=Kubelet(present=True, config_path="/k")), "direct", "/k", ""),
+        (facts(OTHER, kubelet=Kubelet(present=False, config_path="/k")), "direct", "", ""),
+    ],
+)
+def test_what_the_hooks_get_to_know(found, mode, kubelet_config, kubelet_dir) -> None:
+    chosen = choose("auto", found, None)
+    wired = for_hooks(chosen, found)
+    assert (wired.mode, wired.dialect, wired.address, wired.root) == (mode, *wired_with(chosen))
+    assert (wired.kubelet_config, wired.kubelet_dir) == (kubelet_config, kubelet_dir)
+    assert wired.containerd_config == "/etc/containerd/config.toml"
+    assert wired.fallback == (chosen.fallback.decode() if chosen.fallback else "")
+    assert bool(wired.fallback) is (mode == "nodeadm")
+    assert not wired.static
+
+
+def wired_with(chosen: Wiring) -> tuple[str, str, str]:
+    return chosen.dialect, chosen.address, chosen.root

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import replace
+
+import pytest
+from nodes import write
+
+from soci_bootstrap.items import Phase, Restored
+from soci_bootstrap.ownership import Standing, leftovers, let_go, mentions_us, restore, standing, sweep
+from soci_bootstrap.record import Before, Binary, Managed, Record, remember
+from soci_bootstrap.system import ABSENT, Entry, System
+from soci_bootstrap.units import DEFAULT_ADDRESS
+
+A = "/etc/a"
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def node(tmp_path, files) -> System:
+    return System(str(write(tmp_path, files)))
+
+
+def known(system: System, managed: Managed | None, *paths: str) -> Record:
+    """A record that remembers these paths as they are now, and manages the first so."""
+    record = Record(managed={A: managed} if managed else {})
+    for path in paths or (A,):
+        record = remember(system, record, path)
+    return record
+
+
+FILE = Managed("file", 0o644, digest("ours"))
+
+
+@pytest.mark.parametrize(
+    ("before", "managed", "now", "expected"),
+    [
+        # A file of ours, as install or failing open left it, or as a killed run found it.
+        ("theirs", FILE, "ours", Standing.OURS),
+        ("theirs", replace(FILE, unwired=digest("unwired")), "unwired", Standing.OURS),
+        ("theirs", replace(FILE, earlier=(digest("older"),)), "older", Standing.OURS),
+        ("ours", FILE, "ours", Standing.OURS),
+        ("theirs", Managed("file"), "a daemon that was about to come", Standing.OURS),
+        ("theirs", FILE, "theirs", Standing.BEFORE),
+        ("theirs", FILE, "theiRs", Standing.FOREIGN),
+        ("theirs", FILE, "someone else's", Standing.FOREIGN),
+        ("theirs", FILE, None, Standing.FOREIGN),
+        ("theirs", FILE, "-> ours", Standing.FOREIGN),
+        (None, FILE, None, Standing.BEFORE),
+        (None, FILE, "someone else's", Standing.FOREIGN),
+        # One that we merged into.
+        ("theirs", replace(FILE, merged=True), "written anew", Standing.REWRITTEN),
+        ("theirs", replace(FILE, merged=True), f"anew, with {DEFAULT_ADDRESS}", Standing.FOREIGN),
+        # A link of ours, and a file that we took away.
+        (None, Managed("link", target="x"), "-> x", Standing.OURS),
+        (None, Managed("link", target="x"), "-> y", Standing.FOREIGN),
+        ("-> y", Managed("link", target="x"), "-> y", Standing.BEFORE),
+        ("-> y", Managed("link", target="x"), "-> z", Standing.FOREIGN),
+        ("theirs", Managed("absent"), None, Standing.OURS),
+        ("theirs", Managed("absent"), "theirs", Standing.BEFORE),
+        ("theirs", Managed("absent"), "another", Standing.FOREIGN),
+        # nodeadm's to write.
+        ("theirs", None, "theirs", Standing.BEFORE),
+        ("theirs", None, "another", Standing.FOREIGN),
+    ],
+)
+def test_standing(tmp_path, before, managed, now, expected) -> None:
+    system = node(tmp_path, {} if before is None else {A: before})
+    record = known(system, managed)
+    system.remove(A)
+    write(tmp_path, {"/etc": None} if now is None else {A: now})
+    assert standing(system, record, A) is expected
+
+
+@pytest.mark.parametrize("change", ["mode", "owner", "group"])
+def test_another_mode_or_owner_is_another_file(tmp_path, change) -> None:
+    system = node(tmp_path, {A: "theirs"})
+    record = known(system, FILE)
+    entry = record.before[A].entry
+    values = {"mode": entry.mode ^ 0o100, "owner": entry.uid + 1, "group": entry.gid + 1}
+    field = {"mode": "mode", "owner": "uid", "group": "gid"}[change]
+    record = replace(
+        record, before={A: Before(replace(entry, **{field: values[change]}), record.before[A].backup)}
+    )
+    assert standing(system, record, A) is Standing.FOREIGN
+
+
+def test_another_owner_of_a_link_is_another_link(tmp_path) -> None:
+    system = node(tmp_path, {A: "-> y"})
+    record = known(system, FILE)
+    entry = record.before[A].entry
+    other = replace(record, before={A: Before(replace(entry, uid=entry.uid + 1))})
+    assert standing(system, record, A) is Standing.BEFORE
+    assert standing(system, other, A) is Standing.FOREIGN
+
+
+def test_a_daemon_is_ours_by_what_stat_says(tmp_path) -> None:
+    system = node(tmp_path, {A: "daemon"})
+    entry = system.entry(A)
+    binary = Binary(A, "0.15.0", "amd64", "", digest("other"), entry.size, entry.mtime_ns, entry.inode)
+    record = replace(known(System(str(tmp_path)), Managed("file", 0o755, digest("other"))), binary=binary)
+    record = replace(record, before={A: Before(ABSENT)})
+    assert standing(system, record, A) is Standing.OURS
+    elsewhere = replace(record, binary=replace(binary, path="/etc/b"))
+    assert standing(system, elsewhere, A) is Standing.FOREIGN
+    since = replace(record, binary=replace(binary, mtime_ns=entry.mtime_ns + 1))
+    assert standing(system, since, A) is Standing.FOREIGN
+
+
+@pytest.mark.parametrize(
+    ("address", "text", "expected"),
+    [
+        (None, DEFAULT_ADDRESS, True),
+        ("", DEFAULT_ADDRESS, True),
+        ("/run/own.sock", f"x{DEFAULT_ADDRESS}", False),
+        ("/run/own.sock", 'address = "/run/own.sock"', True),
+        (None, "", False),
+    ],
+)
+def test_mentions_us(tmp_path, address, text, expected) -> None:
+    record = Record(wiring={} if address is None else {"address": address})
+    assert mentions_us(node(tmp_path, {A: text}), record, A) is expected
+    assert not mentions_us(System(str(tmp_path)), record, "/etc/absent")
+
+
+@pytest.mark.parametrize("before", [None, "theirs", "-> theirs"])
+def test_restore(tmp_path, before) -> None:
+    system = node(tmp_path, {} if before is None else {A: before})
+    if before == "theirs":
+        (tmp_path / "etc/a").chmod(0o4750)
+    was = system.entry(A)
+    record = known(system, FILE)
+    system.remove(A)
+    if before is None:
+        write(tmp_path, {A: "ours"})
+    else:
+        os.rmdir(tmp_path / "etc")
+    restore(system, record, A)
+    now = system.entry(A)
+    assert (now.kind, now.mode, now.uid, now.gid, now.target) == (
+        was.kind,
+        was.mode,
+        was.uid,
+        was.gid,
+        was.target,
+    )
+    assert system.read(A) == (b"theirs" if before == "theirs" else None)
+
+
+def test_what_is_not_wanted_any_more(tmp_path) -> None:
+    paths = ("/etc/a", "/etc/b", "/etc/c", "/etc/d", "/etc/e")
+    system = node(tmp_path, dict.fromkeys(paths, "theirs"))
+    record = Record()
+    for path in paths[:4]:
+        record = remember(system, record, path)
+    record = replace(record, managed=dict.fromkeys(paths, FILE), binary=_binary("/etc/c"))
+    write(tmp_path, {"/etc/a": "ours", "/etc/b": "ours", "/etc/d": "someone else's"})
+    wanted = {"/etc/b"}
+    # Ours and not wanted goes; c is as it was, d another's, e was never recorded.
+    assert leftovers(system, record, wanted) == (Restored("left-over", "/etc/a", Phase.WIRING),)
+    kept = let_go(system, record, wanted)
+    assert set(kept.managed) == {"/etc/a", "/etc/b", "/etc/d"}
+    assert set(kept.before) == {"/etc/a", "/etc/b", "/etc/d"}
+    assert kept.binary is None
+    assert let_go(system, replace(record, binary=_binary("/etc/a")), wanted).binary is not None
+    assert let_go(system, record, set(paths)) == record
+
+
+def _binary(path: str) -> Binary:
+    return Binary(path, "0.15.0", "amd64", "", "", 1, 1, 1)
+
+
+def test_sweep(tmp_path) -> None:
+    left = ("/etc/.a.soci-bootstrap.tmp", "/etc/.a.soci-bootstrap.kept.tmp")
+    hooks = "/etc/.a.hook.tmp"
+    others = (
+        A,
+        "/etc/.b.soci-bootstrap.tmp",
+        "/etc/.a.swp",
+        "/etc/a.soci-bootstrap.tmp",
+        "/etc/.a.soci-bootstrap.tmp.x",
+    )
+    system = node(tmp_path, dict.fromkeys((*left, hooks, *others), ""))
+    sweep(system, (A, "/absent/x"))
+    assert {f"/etc/{name}" for name in system.listdir("/etc")} == {hooks, *others}
+    sweep(system, (A,), hooks=True)
+    assert {f"/etc/{name}" for name in system.listdir("/etc")} == set(others)
+
+
+def test_entries_are_compared_by_kind(tmp_path) -> None:
+    system = node(tmp_path, {A: None})
+    record = Record(before={A: Before(Entry("file", system.entry(A).mode, 0, 0))}, managed={A: FILE})
+    assert standing(system, record, A) is Standing.FOREIGN
