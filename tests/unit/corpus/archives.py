@@ -147,6 +147,9 @@ CASES: tuple[Case, ...] = (
     Case(
         "size in base 256", packed(entry(data=PROGRAM, size=b"\x80" + len(PROGRAM).to_bytes(11, "big"))), None
     ),
+    Case("a directory without a size", packed(entry(b"d/", kind=b"5", size=b"\0" * 12), GOOD), None),
+    Case("a pax key that is no UTF-8", packed(pax({b"\xff": b"x"}), GOOD), None),
+    Case("./ in the prefix", packed(entry(data=PROGRAM, prefix=b".")), None),
     Case("gzip in many members", _split_members(_RAW), None),
     Case("zeros after gzip", WHOLE + b"\0" * 3000, None),
     Case("empty gzip member after", WHOLE + gzip.compress(b""), None),
@@ -172,6 +175,7 @@ CASES: tuple[Case, ...] = (
     ),
     Case("twice ./", packed(entry(b"././" + MEMBER, PROGRAM)), "has no soci-snapshotter-grpc"),
     Case("in a directory", packed(entry(MEMBER, PROGRAM, prefix=b"bin")), "has no soci-snapshotter-grpc"),
+    Case("in a directory that ends in a dot", packed(entry(data=PROGRAM, prefix=b"b.")), "has no soci"),
     Case("trailing slash", packed(entry(MEMBER + b"/", PROGRAM)), "has no soci-snapshotter-grpc"),
     Case("other case", packed(entry(MEMBER.upper(), PROGRAM)), "has no soci-snapshotter-grpc"),
     Case("name goes on", packed(entry(MEMBER + b"2", PROGRAM)), "has no soci-snapshotter-grpc"),
@@ -221,6 +225,7 @@ CASES: tuple[Case, ...] = (
     Case("size negative", packed(entry(data=PROGRAM, size=b"\xff" * 12)), "is not a tar"),
     Case("size not octal", packed(entry(data=PROGRAM, size=b"99999999999\0")), "is not a tar"),
     Case("size in giant base 256", packed(entry(size=b"\x80" + b"\xff" * 11)), "absurdly large"),
+    Case("size in base 256, only its head", packed(entry(size=b"\x80\x01" + b"\0" * 10)), "absurdly large"),
     Case(
         "giant long name",
         packed(entry(b"@LongLink", kind=b"L", size=1 << 29), end=b"a" * 4096),
@@ -232,6 +237,7 @@ CASES: tuple[Case, ...] = (
     # Broken pax.
     Case("pax without a length", packed(entry(b"p", b"path=x\n", b"x"), GOOD), "pax record"),
     Case("pax length too long", packed(entry(b"p", b"99 path=x\n", b"x"), GOOD), "pax record"),
+    Case("pax without an equals sign", packed(entry(b"p", b"7 path\n", b"x"), GOOD), "pax record"),
     Case("pax length zero", packed(entry(b"p", b"0 path=x\n", b"x"), GOOD), "pax record"),
     Case("pax length inside its key", packed(entry(b"p", b"4 path=x\n", b"x"), GOOD), "pax record"),
     Case("pax without a line feed", packed(entry(b"p", b"9 path=xy", b"x"), GOOD), "pax record"),
@@ -249,6 +255,7 @@ CASES: tuple[Case, ...] = (
     Case("cut in a header", gzip.compress(GOOD[:300]), "cut short"),
     Case("cut in the member", gzip.compress(GOOD[:2000]), "cut short"),
     Case("entry after one zero block", packed(GOOD, b"\0" * 512, OTHERS), "data after its end"),
+    Case("a byte after the end", packed(GOOD, END, b"x", end=b""), "data after its end"),
     Case("entry after the end", packed(GOOD, END, OTHERS), "data after its end"),
     # Broken gzip.
     Case("nothing", b"", "archive is empty"),
