@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 
 @pytest.fixture(autouse=True)
@@ -17,3 +18,8 @@ def _no_processes(request, monkeypatch):
 
         monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
         monkeypatch.setattr(subprocess.Popen, "__del__", lambda self: None)
+
+
+# A loaded machine is slow, which says nothing about the code.
+settings.register_profile("anywhere", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("anywhere")
