@@ -39,7 +39,7 @@ class ContentStore:
 
 def observe(system: System, containerd_root: str) -> ContentStore:
     """Look at the store below containerd's root."""
-    blobs = system.listdir(f"{containerd_root}/{_BLOBS}")
+    blobs = system.listdir(directory(containerd_root))
     snapshots = system.listdir(f"{containerd_root}/{_OVERLAYFS}")
     if not blobs and not snapshots:
         return ContentStore()
@@ -48,7 +48,7 @@ def observe(system: System, containerd_root: str) -> ContentStore:
         (
             name
             for name in blobs
-            if name not in pause and not _is_json(system, f"{containerd_root}/{_BLOBS}/{name}")
+            if name not in pause and not _is_json(system, f"{directory(containerd_root)}/{name}")
         ),
         "",
     )
@@ -57,10 +57,9 @@ def observe(system: System, containerd_root: str) -> ContentStore:
     return ContentStore(f"sha256:{foreign}" if foreign else "", max(0, beyond))
 
 
-def layers(system: System, containerd_root: str) -> frozenset[str]:
-    """The digests, in hex, of the blobs that are layers."""
-    blobs = f"{containerd_root}/{_BLOBS}"
-    return frozenset(name for name in system.listdir(blobs) if not _is_json(system, f"{blobs}/{name}"))
+def directory(containerd_root: str) -> str:
+    """Where containerd keeps blobs, each under its digest in hex."""
+    return f"{containerd_root}/{_BLOBS}"
 
 
 def pause_members(system: System) -> frozenset[str]:

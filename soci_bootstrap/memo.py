@@ -9,22 +9,27 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Mapping, Sequence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO
 
+    __loader__: object
+
 PATH = "/var/lib/soci-bootstrap/converged.json"
 PLANNED = "/run/soci-bootstrap/planned"
 """There once this boot was planned: nodeadm may have merged our drop-in into its cache since."""
 SETTINGS_FILE = "/etc/soci-bootstrap/config.toml"
+AGENT = "/usr/local/sbin/soci-bootstrap"
 _STATE = "/var/lib/soci-bootstrap/state.json"
 _CACHE = "/run/eks/nodeadm/config.json"
-_BLOBS = "/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
 _UNITS = ("soci-snapshotter.socket", "soci-snapshotter.service", "containerd.service")
 _NO_DIFFERENCE = frozenset({"--json", "-v", "--verbose", "-q", "--quiet"})
 _STUBS_OWN = ("SOCI_BOOTSTRAP_ZIPAPP_URL", "SOCI_BOOTSTRAP_ZIPAPP_SHA256")
+_ELSEWHERE = ("SOCI_BOOTSTRAP_JSON", "SOCI_BOOTSTRAP_ROOT", "SOCI_BOOTSTRAP_CONFIG")
+"""Variables that change where to look, or what is printed: only the long way round heeds them."""
 
 
 def save_document(
@@ -33,7 +38,8 @@ def save_document(
     root: str,
     inflater: Sequence[str],
     touched: Mapping[str, bool],
-    layers: Iterable[str],
+    store: Mapping[str, object],
+    record: Mapping[str, object],
     document: Mapping[str, object],
     text: str,
 ) -> bytes:
@@ -46,7 +52,9 @@ def save_document(
         inflater: the decompressor that config.toml names, and its arguments.
         touched: every path of the node that was looked at or written, but for files that are
             compared by what they say; True for a directory whose names mattered.
-        layers: digests of blobs that may lie in the content store although they are layers.
+        store: containerd's content store: ``blobs``, the directory; ``layer``, one that keeps
+            ``discard_unpacked_layers`` off, empty for none; ``pause``, the pause image's digests.
+        record: the ``outcome`` and the lasting ``settings`` in the record that goes with this.
         document: what an unchanged run reports with ``--json``.
         text: what it reports without.
     """
@@ -58,7 +66,8 @@ def save_document(
         "inflater": list(inflater),
         "signatures": {path: [listed, *_signature(root, path, listed)] for path, listed in touched.items()},
         "containerd_root": _containerd_root(root),
-        "layers": sorted(layers),
+        "store": dict(store),
+        "record": dict(record),
         "cache": _digest(cache),
         "document": dict(document),
         "text": text,
@@ -68,11 +77,17 @@ def save_document(
 
 def unchanged(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[dict[str, object], str] | None:
     """The report of an install that has nothing to do; None where that takes a closer look."""
-    if "SOCI_BOOTSTRAP_JSON" in environ or "SOCI_BOOTSTRAP_ROOT" in environ:
-        return None
+    begin = time.monotonic()
     root = _root(argv)
+    if any(name in environ for name in _ELSEWHERE) or b"json" in _read(root, SETTINGS_FILE):
+        return None
     memo = _load(root)
-    if memo is None or memo.get("settings") != _settings(argv, environ) or not _as_it_was(root, memo):
+    if (
+        memo is None
+        or memo.get("settings") != _settings(argv, environ)
+        or not _as_it_was(root, memo)
+        or not _agent_runs(root)
+    ):
         return None
     if os.path.realpath(root) != "/":
         same = memo.get("cache") == _digest(_read(root, _CACHE))
@@ -81,7 +96,9 @@ def unchanged(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[dict[str
     if not same:
         return None
     document, text = memo.get("document"), memo.get("text")
-    return (document, text) if isinstance(document, dict) and isinstance(text, str) else None
+    if not isinstance(document, dict) or not isinstance(text, str):
+        return None
+    return {**document, "seconds": round(time.monotonic() - begin, 3)}, text
 
 
 def mark_planned() -> None:
@@ -101,14 +118,20 @@ def boots_unchanged() -> list[str] | None:
 
 
 def renewed(saved: bytes, fresh: bytes) -> bytes:
-    """A memo of what is there now, for the settings and with the report of an earlier one."""
+    """A memo of what is there now, for the settings and with the report of an earlier one.
+
+    One of other lasting settings than the boot went by says nothing of any install: then ``fresh``,
+    which is for the next boot alone.
+    """
     try:
         earlier, now = json.loads(saved), json.loads(fresh)
+        if earlier["record"]["settings"] != now["record"]["settings"]:
+            return fresh
         return (
             json.dumps({**now, **{key: earlier[key] for key in ("settings", "document", "text")}}) + "\n"
         ).encode()
-    except (ValueError, KeyError, TypeError):
-        return b""
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return fresh
 
 
 def _load(root: str) -> dict[str, object] | None:
@@ -130,29 +153,57 @@ def _as_it_was(root: str, memo: Mapping[str, object]) -> bool:
 
 
 def _matches(root: str, memo: Mapping[str, object]) -> bool:
-    signatures = memo.get("signatures")
+    signatures, record, store = memo.get("signatures"), memo.get("record"), memo.get("store")
     return (
-        memo.get("machine") == _machine()
+        isinstance(signatures, dict)
+        and isinstance(record, dict)
+        and isinstance(store, dict)
+        # One that is staged is for the boot to put into effect.
+        and record["outcome"] == "installed"
+        and memo.get("machine") == _machine()
         and memo.get("root") == os.path.realpath(root)
         and memo.get("containerd_root") == _containerd_root(root)
-        and isinstance(signatures, dict)
         and all(_signature(root, path, known[0]) == known[1:] for path, known in signatures.items())
-        and not _new_layer(root, memo.get("layers"))
+        and _same_store(root, store)
     )
+
+
+def _agent_runs(root: str) -> bool:
+    """Whether the zipapp that runs is the one that was left on the node: another has to be put there."""
+    archive = _archive()
+    left = root.rstrip("/") + AGENT
+    try:
+        return os.path.samefile(archive, left) or _read("", archive) == _read("", left) != b""
+    except OSError:
+        return False
+
+
+def _archive() -> str:
+    """The zipapp that runs; empty for a source checkout."""
+    return str(getattr(__loader__, "archive", ""))
 
 
 def _settings(argv: Sequence[str], environ: Mapping[str, str]) -> str:
     """A digest: a mirror's URL may carry credentials or a signature, which have no place on the disk."""
     words: list[str] = []
-    skip = False
-    for word in argv:
-        if skip or word in _NO_DIFFERENCE or word.startswith("--deadline"):
-            skip = word == "--deadline"
+    rest = list(argv)
+    while rest:
+        word = rest.pop(0)
+        flag, _, value = word.partition("=")
+        if word in _NO_DIFFERENCE:
+            continue
+        if flag == "--deadline" and _is_time(value or "".join(rest[:1])):
+            del rest[: 0 if value else 1]
             continue
         words.append(word)
     ours = (name for name in environ if name.startswith("SOCI_BOOTSTRAP_") and name not in _STUBS_OWN)
     words += [f"{name}={environ[name]}" for name in sorted(ours)]
     return _digest("\0".join(words).encode("utf-8", "surrogateescape"))
+
+
+def _is_time(text: str) -> bool:
+    """Whether this makes no difference after ``--deadline``; what is no time is for the long way round."""
+    return text.replace(".", "", 1).isdecimal() and 0 < float(text) <= 86_400
 
 
 def _root(argv: Sequence[str]) -> str:
@@ -209,9 +260,17 @@ def _containerd_root(root: str) -> str:
     return ""
 
 
-def _new_layer(root: str, known: object) -> bool:
+def _same_store(root: str, store: Mapping[str, object]) -> bool:
+    """Whether the content store still holds a layer, or none, beyond the pause image's."""
+    directory = root.rstrip("/") + str(store["blobs"])
+    if store["layer"]:
+        # One keeps `discard_unpacked_layers` off; how many more there are makes no difference.
+        return os.path.lexists(f"{directory}/{store['layer']}")
+    return not _new_layer(directory, store["pause"])
+
+
+def _new_layer(directory: str, known: object) -> bool:
     """Whether a blob came to the content store that is not known and does not begin as JSON does."""
-    directory = root.rstrip("/") + _BLOBS
     try:
         names = os.listdir(directory)
     except OSError:

@@ -106,11 +106,14 @@ def sweep(system: System, paths: Iterable[str], *, hooks: bool = False) -> None:
         hooks: what hooks left, too; they take no lock, and one may be at work.
     """
     endings = (*_STAGED_ENDINGS, *_HOOK_ENDINGS) if hooks else _STAGED_ENDINGS
+    touched = dict(system.touched)
     for path in paths:
         directory, name = path.rsplit("/", 1)
         for found in system.listdir(directory):
             if found.startswith(f".{name}.") and found.endswith(endings):
                 system.remove(f"{directory}/{found}")
+    # Nothing is decided by what lies there: a file of someone else's that comes must not cost a plan.
+    system.touched = touched
 
 
 def _is_ours(system: System, record: Record, path: str, entry: Entry, managed: Managed) -> bool:

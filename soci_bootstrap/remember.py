@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 
 from soci_bootstrap import contentstore, memo, nodeconfig
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.plan import Desired
-from soci_bootstrap.record import STATE
+from soci_bootstrap.record import RECORD, STATE, Record, load
 from soci_bootstrap.system import System
+from soci_bootstrap.units import DAEMONS_OWN
+from soci_bootstrap.unwire import config_files
+from soci_bootstrap.wiring import for_hooks
 
 
 def memory(
@@ -20,7 +24,7 @@ def memory(
     document: Mapping[str, object],
     text: str,
 ) -> bytes:
-    """The bytes of ``memo.PATH``.
+    """The bytes of ``memo.PATH``; none where stat() would not see what the node sees.
 
     Args:
         system: through which everything was looked at and changed.
@@ -31,22 +35,57 @@ def memory(
         document: what the next run reports with ``--json`` where nothing differs.
         text: what it reports without.
     """
-    apart = {nodeconfig.CACHE, memo.PLANNED, "/proc/sys/kernel/random/boot_id"}
-    if desired.wiring.mode == "nodeadm":
-        # nodeadm writes these anew; nothing in them but containerd's root decides anything here.
-        apart |= {found.containerd.config_path, *found.kubelet.sources}
-    touched = {
-        path: listed
-        for path, listed in system.touched.items()
-        if path not in apart and not _is_state(path, found)
-    }
-    touched[memo.SETTINGS_FILE] = False
-    layers = contentstore.layers(system, found.containerd.root) | contentstore.pause_members(system)
+    _look_at_what_may_come(system, found, desired)
+    if _leads_away(system):
+        return b""
+    touched = {path: listed for path, listed in system.touched.items() if _decides(path, found, desired)}
+    touched.update({memo.SETTINGS_FILE: False, RECORD: False})
     chosen = desired.decompressor
     inflater = [chosen.path, *chosen.args] if chosen.path else []
-    return memo.save_document(argv, environ, system.root, inflater, touched, layers, document, text)
+    store = {
+        "blobs": contentstore.directory(found.containerd.root),
+        "layer": found.store.foreign_layer.partition(":")[2],
+        "pause": sorted(contentstore.pause_members(system)),
+    }
+    record = load(system) or Record()
+    recorded = {"outcome": record.outcome, "settings": dict(record.settings)}
+    return memo.save_document(argv, environ, system.root, inflater, touched, store, recorded, document, text)
 
 
-def _is_state(path: str, found: Facts) -> bool:
-    """Our own records, and containerd's store, which ``memo`` looks at in its own way."""
-    return f"{path}/".startswith((f"{STATE}/", f"{found.containerd.root}/io.containerd."))
+def _look_at_what_may_come(system: System, found: Facts, desired: Desired) -> None:
+    """Directories whose next file decides something, though this run may not have listed them."""
+    # Once nodeadm has merged them, what is remembered of them is all that counts, until the next boot.
+    for path in nodeconfig.dropin_paths(system):
+        system.entry(path)
+    for _ in config_files(system, for_hooks(desired.wiring, found)):
+        pass
+    for path in [path for path, listed in system.touched.items() if listed]:
+        # Where a link stands for a directory, it is the directory that changes.
+        system.listdir(system.followed(path))
+
+
+def _decides(path: str, found: Facts, desired: Desired) -> bool:
+    """Whether anything depends on what stands at a path.
+
+    Nothing does on our own records, nor on what SOCI makes; ``memo`` looks at containerd's store in
+    its own way. What nodeadm writes it writes anew at each boot, and merges our drop-in into: but
+    for containerd's root nothing in that decides anything here.
+    """
+    below = [STATE, desired.wiring.root, DAEMONS_OWN]
+    apart = {nodeconfig.CACHE, memo.PLANNED, "/proc/sys/kernel/random/boot_id"}
+    if desired.wiring.mode == "nodeadm":
+        apart |= {found.containerd.config_path, *found.kubelet.sources}
+        below.append(for_hooks(desired.wiring, found).kubelet_dir)
+    starts = (*(f"{directory}/" for directory in below), f"{found.containerd.root}/io.containerd.")
+    return path not in apart and not f"{path}/".startswith(starts)
+
+
+def _leads_away(system: System) -> bool:
+    """Whether a link in an image leads elsewhere for us than for the node, for which it is absolute."""
+    if system.live:
+        return False
+    paths = {f"{os.path.dirname(path)}/-" for path in system.touched}
+    return any(
+        os.path.realpath(os.path.dirname(system.root + path)) != os.path.dirname(system.path(path))
+        for path in paths
+    )
