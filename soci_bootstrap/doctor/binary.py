@@ -42,13 +42,15 @@ def executable(node: Node) -> Finding:
 
 def architecture(node: Node) -> Finding:
     """It was built for this machine."""
-    arch = node.arch
+    arch, found = node.arch, node.binary.arch
     expected = "a program for this machine" if isinstance(arch, Unseen) else f"a program for {arch}"
-    if not node.binary.arch or isinstance(arch, Unseen):
+    if isinstance(found, Unseen):
+        return found.judged(expected)
+    if not found or isinstance(arch, Unseen):
         return ok("no ELF header: only running it tells", expected)
-    if node.binary.arch != arch:
-        return fail(f"a program for {node.binary.arch}", expected, _AGAIN)
-    return ok(f"a program for {node.binary.arch}", expected)
+    if found != arch:
+        return fail(f"a program for {found}", expected, _AGAIN)
+    return ok(f"a program for {found}", expected)
 
 
 def digest(node: Node) -> Finding:

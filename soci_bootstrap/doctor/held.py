@@ -68,15 +68,16 @@ def regular(system: System, path: str) -> bytes | None:
 
 
 def elf_arch(system: System, path: str) -> str:
-    """The architecture of a program by its header; empty for what is none, or can't be read."""
+    """The architecture of a program by its header; empty for what is none.
+
+    Raises:
+        OSError: it can't be read.
+    """
     path = system.followed(path)
-    try:
-        if system.entry(path).kind == "file":
-            with open(system.path(path), "rb") as file:
-                return outputs.elf_arch(file.read(_ELF_HEAD))
-    except (OSError, StateError):
+    if system.entry(path).kind != "file":
         return ""
-    return ""
+    with open(system.path(path), "rb") as file:
+        return outputs.elf_arch(file.read(_ELF_HEAD))
 
 
 def kubelet(system: System, found: kubelet_.Kubelet) -> Kubelet:

@@ -62,7 +62,7 @@ class Binary:
     """
 
     entry: Seen[Entry] = ABSENT
-    arch: str = ""
+    arch: Seen[str] = ""
     noexec: bool = False
     sha256: Seen[str] = NOT_ASKED
     version: Seen[tuple[int, bytes]] = NOT_ASKED

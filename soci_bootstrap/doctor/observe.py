@@ -76,7 +76,7 @@ def observe(system: System) -> Node:
     node = Node(
         live=system.live,
         root=os.geteuid() == 0,
-        boot_id=_text(system, "/proc/sys/kernel/random/boot_id") if system.live else "",
+        boot_id=_boot_id(system) if system.live else "",
         record=record,
         state=_state(system, record),
         arch=attempt(lambda: facts.architecture(planned.arch(system, known))),
@@ -100,7 +100,7 @@ def observe(system: System) -> Node:
         files=held.files(system, known, node.desired, daemon.program),
         binary=Binary(
             entry=attempt(lambda: system.entry(system.followed(daemon.program))),
-            arch=held.elf_arch(system, daemon.program),
+            arch=attempt(lambda: held.elf_arch(system, daemon.program)),
             noexec=attempt(lambda: "noexec" in filesystems.mount(system, daemon.program)[1]) is True,
             sha256=digest.result(),
             version=version.result(),
@@ -217,8 +217,9 @@ def _path_of(system: System, unit: str) -> str:
     return "" if isinstance(found, Unseen) else found
 
 
-def _text(system: System, path: str) -> str:
-    return (system.read(path) or b"").decode("ascii", "replace").strip()
+def _boot_id(system: System) -> str:
+    found = attempt(lambda: system.read("/proc/sys/kernel/random/boot_id"))
+    return found.decode("ascii", "replace").strip() if isinstance(found, bytes) else ""
 
 
 def _if_live(system: System, look: Callable[[], T]) -> Answer[T]:

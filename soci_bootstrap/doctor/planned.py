@@ -57,7 +57,8 @@ def add(node: Node, system: System, planned: Seen[tuple[Facts, Seen[Desired]]], 
         desired = told = planned
         seen = attempt(lambda: containerd.observe(system, read_unit(system, "containerd.service")))
         path = wired.containerd_config if wired else containerd.CONFIG
-        present, root, version = system.which("containerd") is not None, containerd.ROOT, None
+        present = attempt(lambda: system.which("containerd") is not None) is not False
+        root, version = containerd.ROOT, None
         if not isinstance(seen, Unseen):
             present, path, root, version = seen.present, seen.config_path, seen.root, seen.version
         config = attempt(lambda: nodeconfig.read(system))

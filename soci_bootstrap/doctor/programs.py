@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from soci_bootstrap.ctr import NAMESPACE, Ctr
@@ -96,25 +96,24 @@ def ask_containerd(system: System, *, dial: bool) -> Asked:
         system: the node.
         dial: SOCI runs and answers, and containerd knows it; a connection would start it otherwise.
     """
-    ctr = Ctr(system, _SECONDS)
 
     def probe() -> str:
         try:
-            ctr.probe_snapshot("soci")
+            Ctr(system, _SECONDS).probe_snapshot("soci")
         except CommandError as error:
             if "permission denied" in error.found.lower() and os.geteuid() != 0:
                 raise
             return f"{error.problem}: {error.found}"
         return ""
 
-    def task(look: Callable[[], int]) -> Task[int]:
-        return Task(look, 3 * _SECONDS)
+    def snapshots(of: str) -> Task[int]:
+        return Task(lambda: len(Ctr(system, _SECONDS).snapshots(of)), 3 * _SECONDS)
 
     return Asked(
         Task(probe, 3 * _SECONDS) if dial else None,
         Task(lambda: _unpacked(system), 3 * _SECONDS) if dial else None,
-        task(lambda: len(ctr.snapshots("soci"))) if dial else None,
-        task(lambda: len(ctr.snapshots("overlayfs"))),
+        snapshots("soci") if dial else None,
+        snapshots("overlayfs"),
     )
 
 

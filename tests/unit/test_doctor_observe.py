@@ -20,7 +20,7 @@ from soci_bootstrap.doctor.finding import Check, Status, Unseen, verdict
 from soci_bootstrap.doctor.observe import observe
 from soci_bootstrap.doctor.rules import RULES, judge
 from soci_bootstrap.doctor.tasks import Task
-from soci_bootstrap.errors import CommandError
+from soci_bootstrap.errors import CommandError, StateError
 from soci_bootstrap.settings import load
 from soci_bootstrap.system import Completed
 from tests.unit import nodes
@@ -244,6 +244,28 @@ def test_a_file_that_is_broken_is_a_finding(tmp_path: Path, address: str, path: 
     checks = judge(observe(system))
     assert [check.id for check in checks] == [rule.id for rule in RULES]
     assert verdict(checks) == "broken"
+
+
+@pytest.mark.parametrize("method", ["entry", "read", "listdir", "sha256"])
+@pytest.mark.parametrize(
+    "below",
+    ["/", "/proc/", "/run/", "/usr/", "/usr/bin/c", "/usr/local/bin/", "/etc/", "/etc/systemd/", "/var/lib/"],
+)
+def test_a_disk_that_fails_is_a_finding(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch, below: str, method: str
+) -> None:
+    system = node(tmp_path, address, "inactive")
+    real = getattr(system, method)
+
+    def fails(path: str) -> object:
+        if path.startswith(below):
+            raise StateError(f"{path} can't be read", found="Input/output error", remedy="repair it")
+        return real(path)
+
+    monkeypatch.setattr(system, method, fails)
+    checks = checked(system).values()
+    assert all(check.hint for check in checks if check.status in {Status.WARN, Status.FAIL})
+    assert not any("unexpected" in check.found or "itself failed" in check.found for check in checks)
 
 
 @pytest.mark.parametrize("path", [CONFIG])
