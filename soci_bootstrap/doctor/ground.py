@@ -87,7 +87,7 @@ def agent(node: Node) -> Finding:
     """The agent is where the hooks call it, and executable."""
     held = node.files.get(AGENT, Held())
     found = own(node, AGENT)
-    if found.status == "ok" and isinstance(held, Held) and not held.entry.mode & 0o111:
+    if found.status in {"ok", "skip"} and isinstance(held, Held) and not held.entry.mode & 0o111:
         return fail(f"{AGENT} is not executable", f"{AGENT} as installed", f"chmod 755 {AGENT}")
     return found
 

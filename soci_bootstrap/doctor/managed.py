@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from soci_bootstrap.doctor.finding import Finding, Seen, Unseen, fail, ok, warn
+from soci_bootstrap.doctor.finding import Finding, Seen, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.node import Held, Node
 from soci_bootstrap.items import File, Gone, Item, Link
 from soci_bootstrap.record import Managed
@@ -66,7 +66,7 @@ def matches(held: Held, managed: Managed) -> bool:
 
 
 def own(node: Node, path: str) -> Finding:
-    """The finding for one file of ours: missing is a failure, edited a warning."""
+    """The finding for one file of ours: missing is a failure, edited a warning, unknown neither."""
     expected = f"{path} as installed"
     held = node.files.get(path, Held())
     if isinstance(held, Unseen):
@@ -75,6 +75,8 @@ def own(node: Node, path: str) -> Finding:
         return fail("masked: it is a link to /dev/null", expected, f"remove {path}, then {INSTALL}")
     if held.entry.kind == "absent":
         return fail(f"nothing at {path}", expected, INSTALL)
+    if isinstance(node.record, Unseen) and path not in wanted(node):
+        return skip(node.record.why, expected)
     differs = difference(held, wanted(node).get(path, ()))
     if differs:
         return warn(f"{path}: {differs}", expected, f"{INSTALL}, which puts it back")

@@ -23,7 +23,7 @@ def readable(node: Node) -> Finding:
 def dropin(node: Node) -> Finding:
     """The drop-in by which nodeadm wires containerd and kubelet at each boot."""
     if DROPIN not in wanted(node):
-        return skip("the wiring needs none here", DROPIN)
+        return skip(_unknown(node) or "the wiring needs none here", DROPIN)
     if node.failed_open:
         return skip("failing open replaced it", DROPIN)
     if node.baked:
@@ -38,7 +38,8 @@ def later(node: Node) -> Finding:
     if isinstance(config, Unseen):
         return config.judged(expected)
     if DROPIN not in wanted(node):
-        return ok("the wiring has no drop-in here", expected)
+        why = _unknown(node)
+        return skip(why, expected) if why else ok("the wiring has no drop-in here", expected)
     if config.later:
         return warn(
             f"{', '.join(config.later)}, which wins over our wiring",
@@ -58,6 +59,8 @@ def gate(node: Node) -> Finding:
         return ok("off", expected)
     if DROPIN in wanted(node):
         return ok("on, and overridden by our drop-in", expected)
+    if why := _unknown(node):
+        return skip(f"on; whether our drop-in overrides it is not known: {why}", expected)
     if isinstance(machine, Unseen):
         return machine.judged(expected)
     if machine.vcpus < _GATE_VCPUS or machine.memory_bytes < _GATE_MEMORY:
@@ -67,3 +70,8 @@ def gate(node: Node) -> Finding:
             "run `soci-bootstrap install`, which works on nodes of this size too",
         )
     return ok("on, and heeded by nodeadm on a node of this size", expected)
+
+
+def _unknown(node: Node) -> str:
+    """Why it can't be told whether the wiring has a drop-in; empty where it can."""
+    return node.record.why if isinstance(node.record, Unseen) else ""

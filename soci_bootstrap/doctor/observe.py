@@ -71,7 +71,7 @@ def observe(system: System) -> Node:
     digest = Task(lambda: system.sha256(system.followed(daemon.program)), _SLOW_SECONDS)
     version = _if_live(system, lambda: programs.version(system, daemon.program))
     works = _self_test(system, config)
-    wanted = Task(lambda: planned.observe(system, known), _SLOW_SECONDS)
+    wanted = Task(lambda: planned.observe(system, record), _SLOW_SECONDS)
 
     node = Node(
         live=system.live,

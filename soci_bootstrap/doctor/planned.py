@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from soci_bootstrap import containerd, contentstore, facts, kubelet, nodeconfig
+from soci_bootstrap import containerd, contentstore, facts, kubelet, nodeconfig, registries
 from soci_bootstrap import plan as plan_
 from soci_bootstrap.doctor import filesystems, held, programs
 from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
-from soci_bootstrap.doctor.node import Containerd, Kubelet, Node, Registry
+from soci_bootstrap.doctor.node import Containerd, Kubelet, Node
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.plan import Desired
 from soci_bootstrap.record import Record
@@ -24,9 +24,13 @@ def arch(system: System, record: Record | None) -> str | None:
     return record.binary.arch if record and record.binary and not system.live else None
 
 
-def observe(system: System, record: Record | None) -> tuple[Facts, Seen[Desired]]:
+def observe(system: System, record: Seen[Record | None]) -> tuple[Facts, Seen[Desired]]:
     """The facts, and what an install with the recorded settings would want by them."""
-    observed = facts.observe(system, record, arch=arch(system, record))
+    known = None if isinstance(record, Unseen) else record
+    observed = facts.observe(system, known, arch=arch(system, known))
+    if isinstance(record, Unseen):
+        # With other settings, or none, it would want something else: `record` says what is the matter.
+        return observed, Unseen(record.why)
     return observed, attempt(lambda: _desired(system, record, observed))
 
 
@@ -38,31 +42,21 @@ def _desired(system: System, record: Record | None, observed: Facts) -> Desired:
 
 def add(node: Node, system: System, planned: Seen[tuple[Facts, Seen[Desired]]], wired: Wired | None) -> Node:
     """Add the facts; where one of them kept the others from being seen, look at each by itself."""
+    listed: Seen[tuple[registries.Registry, ...]]
     if not isinstance(planned, Unseen):
         observed, desired = planned
-        path, root, version = (
-            observed.containerd.config_path,
-            observed.containerd.root,
-            observed.containerd.version,
-        )
-        present = observed.containerd.present
+        found, listed = observed.containerd, observed.registries
         config: Seen[nodeconfig.NodeConfig] = attempt(
             # What is remembered of the user's is right but for drop-ins that came since.
             lambda: replace(observed.node_config, later=nodeconfig.read(system).later)
         )
         store: Seen[contentstore.ContentStore] = observed.store
         endpoint: Seen[Kubelet] = attempt(lambda: held.kubelet(system, observed.kubelet))
-        told: Seen[tuple[Registry, ...]] = attempt(lambda: programs.ask_registries(system, observed))
     else:
-        desired = told = planned
-        seen = attempt(lambda: containerd.observe(system, read_unit(system, "containerd.service")))
-        path = wired.containerd_config if wired else containerd.CONFIG
-        present = attempt(lambda: system.which("containerd") is not None) is not False
-        root, version = containerd.ROOT, None
-        if not isinstance(seen, Unseen):
-            present, path, root, version = seen.present, seen.config_path, seen.root, seen.version
+        desired = planned
+        found, listed = _containerd(system, wired)
         config = attempt(lambda: nodeconfig.read(system))
-        store = attempt(lambda: contentstore.observe(system, root))
+        store = attempt(lambda: contentstore.observe(system, found.root))
         endpoint = attempt(
             lambda: held.kubelet(system, kubelet.observe(system, read_unit(system, "kubelet.service")))
         )
@@ -72,13 +66,27 @@ def add(node: Node, system: System, planned: Seen[tuple[Facts, Seen[Desired]]], 
         node_config=config,
         store=store,
         kubelet=endpoint,
-        registries=told,
+        registries=listed
+        if isinstance(listed, Unseen)
+        else programs.ask_registries(system, listed, found.variables),
         containerd=Containerd(
-            present=present,
-            version=version,
-            config=path,
-            root=root,
-            others=attempt(lambda: held.other_snapshotters(system, path)),
+            present=found.present,
+            version=found.version,
+            config=found.config_path,
+            root=found.root,
+            others=attempt(lambda: held.other_snapshotters(system, found.config_path)),
         ),
-        containerd_disk=attempt(lambda: filesystems.observe(system, root)),
+        containerd_disk=attempt(lambda: filesystems.observe(system, found.root)),
     )
+
+
+def _containerd(
+    system: System, wired: Wired | None
+) -> tuple[containerd.Containerd, Seen[tuple[registries.Registry, ...]]]:
+    """By itself, with the registries that it reaches in its own way; as recorded where it can't be read."""
+    seen = attempt(lambda: containerd.observe(system, read_unit(system, "containerd.service")))
+    if isinstance(seen, Unseen):
+        present = attempt(lambda: system.which("containerd") is not None) is not False
+        path = wired.containerd_config if wired else containerd.CONFIG
+        return containerd.Containerd(present, None, path), seen
+    return seen, attempt(lambda: registries.observe(system, seen.config, seen.config_path))

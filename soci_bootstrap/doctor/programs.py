@@ -6,13 +6,14 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from soci_bootstrap import registries
 from soci_bootstrap.ctr import NAMESPACE, Ctr
 from soci_bootstrap.doctor import outputs
-from soci_bootstrap.doctor.finding import Seen, Unseen
+from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import Daemon, Effective, Images, Process, Registry, Unit
 from soci_bootstrap.doctor.tasks import Task
 from soci_bootstrap.errors import BootstrapError, CommandError
-from soci_bootstrap.facts import BOOT, SERVICE, SOCKET, Facts
+from soci_bootstrap.facts import BOOT, SERVICE, SOCKET
 from soci_bootstrap.system import System, checked
 
 UNITS = (SERVICE, SOCKET, "containerd.service", "kubelet.service", BOOT)
@@ -117,15 +118,18 @@ def ask_containerd(system: System, *, dial: bool) -> Asked:
     )
 
 
-def ask_registries(system: System, observed: Facts) -> tuple[Registry, ...]:
+def ask_registries(
+    system: System, listed: tuple[registries.Registry, ...], environ: Mapping[str, str]
+) -> Seen[tuple[Registry, ...]]:
     """The registries that certs.d says something about, each asked for itself as SOCI would."""
-    from soci_bootstrap import registries
 
-    answers = registries.ask(observed.registries, observed.containerd.variables) if system.live else {}
-    return tuple(
-        Registry(told.name, f"{told.why} in {told.source}", answers.get(told.name))
-        for told in observed.registries
-    )
+    def ask() -> tuple[Registry, ...]:
+        answers = registries.ask(listed, environ) if system.live else {}
+        return tuple(
+            Registry(told.name, f"{told.why} in {told.source}", answers.get(told.name)) for told in listed
+        )
+
+    return attempt(ask)
 
 
 def _unpacked(system: System) -> dict[str, bool]:

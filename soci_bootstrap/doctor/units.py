@@ -113,6 +113,9 @@ def _unit_file(node: Node, path: str, standing: str) -> Finding:
     held = node.files.get(path, Held())
     if managed or not standing or (isinstance(held, Held) and held.entry.kind == "link"):
         return own(node, path)
+    if isinstance(node.record, Unseen):
+        # What depends on it needs it there; whose it is, and whether edited, only the record tells.
+        return ok(f"{standing}; not compared with what was installed: {node.record.why}", "a unit file")
     # The AMI's own, which is never ours to change.
     return ok(f"{standing}, not ours", "a unit file")
 

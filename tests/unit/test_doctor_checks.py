@@ -615,6 +615,38 @@ def test_a_node_that_is_well() -> None:
     assert verdict(checks) == "healthy"
 
 
+HIDDEN = replace(WELL, record=Unseen(NEEDS_ROOT), desired=Unseen(NEEDS_ROOT), state=Unseen(NEEDS_ROOT))
+
+
+@pytest.mark.parametrize("edited", [None, AGENT, SERVICE_FILE, SOCKET_FILE, SERVICE_DROPIN, CONFIG])
+def test_without_the_record_nothing_is_said_to_be_as_installed(edited: str | None) -> None:
+    files = {**HELD, edited: EDITED} if edited else HELD
+    checks = checked(replace(HIDDEN, files=files, node_config=NodeConfig(gate=True)))
+    assert unwell(checks) == []
+    unknown = {name for name, check in checks.items() if NEEDS_ROOT in check.found}
+    assert unknown == {
+        *(
+            "record",
+            "binary.digest",
+            "config.ours",
+            "agent",
+            "service.unit",
+            "service.drop-in",
+            "socket.unit",
+        ),
+        *("containerd.hooks", "boot-unit", "node-config.drop-in", "node-config.later", "node-config.gate"),
+        *("files", "staged", "failed-open", "facts", "plan"),
+    }
+    assert {name for name in unknown if checks[name].status is not Status.SKIP} == {
+        "service.unit",
+        "socket.unit",
+    }
+
+
+def test_without_the_record_what_is_missing_is_told() -> None:
+    assert checked(replace(HIDDEN, files={**HELD, AGENT: Held()}))["agent"].status is Status.FAIL
+
+
 def test_layers_that_went_away_are_no_reason_to_retune() -> None:
     kept = snapshotter.render(KEEPING)
     held_now = Held(Entry("file", 0o644), hashlib.sha256(kept).hexdigest())

@@ -246,6 +246,35 @@ def test_a_file_that_is_broken_is_a_finding(tmp_path: Path, address: str, path: 
     assert verdict(checks) == "broken"
 
 
+@pytest.mark.parametrize("user", [0, 1000])
+def test_a_record_that_is_hidden_is_not_taken_for_none(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch, user: int
+) -> None:
+    """Its settings decide what is as installed: defaults in their place would call all of it edited."""
+    system = node(tmp_path, address, "inactive")
+    read = system.read
+
+    def refused(path: str) -> bytes | None:
+        if path == RECORD:
+            raise StateError(f"{path} can't be read", remedy="run as root") from PermissionError(13)
+        return read(path)
+
+    monkeypatch.setattr(system, "read", refused)
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    checks = checked(system)
+    assert checks["record"].status is (Status.WARN if user == 0 else Status.SKIP)
+    assert "not compared" in checks["service.unit"].found
+    for name in ("config.ours", "plan", "files", "facts"):
+        assert checks[name].status is Status.SKIP
+        assert checks[name].found == ("needs root" if user else f"{RECORD} can't be read")
+
+
+def test_registries_are_looked_at_without_systemd(tmp_path: Path, address: str) -> None:
+    checks = checked(node(tmp_path, address, **{"systemctl show": 1}))
+    assert checks["systemd"].status is Status.FAIL
+    assert checks["containerd.registries"].status is Status.OK
+
+
 @pytest.mark.parametrize("method", ["entry", "read", "listdir", "sha256"])
 @pytest.mark.parametrize(
     "below",
@@ -322,11 +351,18 @@ def test_the_document_is_the_contracts(tmp_path: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(
-    ("terminal", "no_color", "colour"), [(True, "", True), (True, "1", False), (False, "", False)]
+    ("terminal", "no_color", "term", "colour"),
+    [
+        (True, "", "xterm", True),
+        (True, "1", "xterm", False),
+        (True, "", "dumb", False),
+        (False, "", "xterm", False),
+    ],
 )
 def test_colour(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool, no_color: str, colour: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool, no_color: str, term: str, colour: bool
 ) -> None:
+    monkeypatch.setenv("TERM", term)
     stream = io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: terminal)
     monkeypatch.setattr("sys.stdout", stream)
