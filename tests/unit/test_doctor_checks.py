@@ -618,7 +618,9 @@ def test_a_node_that_is_well() -> None:
 HIDDEN = replace(WELL, record=Unseen(NEEDS_ROOT), desired=Unseen(NEEDS_ROOT), state=Unseen(NEEDS_ROOT))
 
 
-@pytest.mark.parametrize("edited", [None, AGENT, SERVICE_FILE, SOCKET_FILE, SERVICE_DROPIN, CONFIG])
+@pytest.mark.parametrize(
+    "edited", [None, CONTAINERD_DROPIN, SERVICE_FILE, SOCKET_FILE, SERVICE_DROPIN, CONFIG]
+)
 def test_without_the_record_nothing_is_said_to_be_as_installed(edited: str | None) -> None:
     files = {**HELD, edited: EDITED} if edited else HELD
     checks = checked(replace(HIDDEN, files=files, node_config=NodeConfig(gate=True)))
