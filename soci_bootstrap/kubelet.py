@@ -20,6 +20,7 @@ CONFIG = "/etc/kubernetes/kubelet/config.json"
 DROPIN_NAME = "50-soci-bootstrap.conf"
 ENDPOINT = "imageServiceEndpoint"
 _ARGUMENT = re.compile(r"--config(-dir)?[= ]+([^\s\"']+)")
+_ENDPOINT_ARGUMENT = re.compile(r"--image-service-endpoint[= ]+([^\s\"']+)")
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Kubelet:
         config_dir: its ``--config-dir``, empty where its arguments name none.
         config: the bytes at ``config_path``, empty for none.
         config_mode: their permission bits.
+        endpoint: the image endpoint that its arguments name, which wins over every file; empty for none.
         sources: the files that all of this was read from.
     """
 
@@ -40,6 +42,7 @@ class Kubelet:
     config_dir: str = ""
     config: bytes = b""
     config_mode: int = 0o644
+    endpoint: str = ""
     sources: tuple[str, ...] = ()
 
 
@@ -60,12 +63,14 @@ def observe(system: System, unit: UnitFile) -> Kubelet:
             path = match[2]
     path = system.followed(path)
     config = system.read(path)
+    endpoints = _ENDPOINT_ARGUMENT.findall(text)
     return Kubelet(
         present=bool(unit.path) or config is not None,
         config_path=path,
         config_dir=directory,
         config=config or b"",
         config_mode=system.entry(path).mode or 0o644,
+        endpoint=endpoints[-1] if endpoints else "",
         sources=(*files, path),
     )
 

@@ -9,7 +9,7 @@ from soci_bootstrap import kubelet as kubelet_
 from soci_bootstrap import tomltext
 from soci_bootstrap.doctor import outputs
 from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
-from soci_bootstrap.doctor.node import Daemon, Held, Kubelet
+from soci_bootstrap.doctor.node import ARGUMENTS, Daemon, Held, Kubelet
 from soci_bootstrap.doctor.units import PATHS
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.facts import SERVICE, SOCKET
@@ -81,12 +81,14 @@ def elf_arch(system: System, path: str) -> str:
 
 
 def kubelet(system: System, found: kubelet_.Kubelet) -> Kubelet:
-    """Kubelet's effective image endpoint: its configuration, then its drop-ins by name."""
+    """Kubelet's effective image endpoint: its configuration, its drop-ins by name, its arguments."""
     endpoint, source = kubelet_.endpoint_in(found.config), found.config_path
     for name in system.listdir(found.config_dir) if found.config_dir else ():
         path = f"{found.config_dir}/{name}"
         if name.endswith(".conf") and (named := kubelet_.endpoint_in(system.read(path))):
             endpoint, source = named, path
+    if found.endpoint:
+        endpoint, source = found.endpoint, ARGUMENTS
     return Kubelet(found.present, endpoint, source if endpoint else "")
 
 

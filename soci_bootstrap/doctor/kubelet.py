@@ -5,7 +5,7 @@ from __future__ import annotations
 from soci_bootstrap.containerd import SOCKET
 from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL
-from soci_bootstrap.doctor.node import Effective, Node
+from soci_bootstrap.doctor.node import ARGUMENTS, Effective, Node
 
 _CONTAINERD = f"unix://{SOCKET}"
 
@@ -33,6 +33,12 @@ def endpoint(node: Node) -> Finding:
         return warn(f"{found}, since the node failed open", expected, "see failed-open")
     if not _ours(node):
         return skip(f"{found}; SOCI is not installed", expected)
+    if kubelet.source == ARGUMENTS:
+        return fail(
+            f"{found}, set in {ARGUMENTS}, which win over every file",
+            expected,
+            "take --image-service-endpoint out of them (spec.kubelet.flags in the NodeConfig) and restart it",
+        )
     if own:
         return fail(
             f"{found}: pulls from private registries have no credentials",

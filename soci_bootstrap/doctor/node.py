@@ -21,6 +21,7 @@ from soci_bootstrap.units import DEFAULT_ADDRESS
 from soci_bootstrap.wiring import ROOT_NAME
 
 NOT_ASKED = Unseen("not asked for")
+ARGUMENTS = "its arguments"
 DEFAULT_ROOT = f"/var/lib/containerd/{ROOT_NAME}"
 
 
@@ -154,7 +155,7 @@ class Containerd:
 
 @dataclass(frozen=True)
 class Kubelet:
-    """kubelet's effective image endpoint and the file that set it; empty where none does."""
+    """kubelet's effective image endpoint and what set it: a file or ``ARGUMENTS``; empty where none does."""
 
     present: bool = False
     endpoint: str = ""

@@ -14,6 +14,7 @@ from soci_bootstrap.contentstore import ContentStore
 from soci_bootstrap.doctor import table
 from soci_bootstrap.doctor.finding import EXIT_STATUS, NEEDS_ROOT, Check, Status, Unseen, attempt, verdict
 from soci_bootstrap.doctor.node import (
+    ARGUMENTS,
     DEFAULT_ROOT,
     Binary,
     Containerd,
@@ -494,6 +495,12 @@ CASES = [
     Case("kubelet.endpoint", replace(WELL, kubelet=Kubelet()), "skip", "no kubelet"),
     Case("kubelet.endpoint", replace(WELL, kubelet=Kubelet(True)), "fail", "credentials", "broken"),
     Case("kubelet.endpoint", replace(WELL, kubelet=Kubelet(True, "unix:///x", "/y")), "fail", "unix:///x"),
+    Case(
+        "kubelet.endpoint",
+        replace(WELL, kubelet=Kubelet(True, CONTAINERDS, ARGUMENTS)),
+        "fail",
+        "win over every file",
+    ),
     Case(
         "kubelet.endpoint", replace(UNWIRED, kubelet=Kubelet(True, CONTAINERDS, "/y")), "warn", "failed open"
     ),

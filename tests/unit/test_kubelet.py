@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 from nodes import captured, write
 
 from soci_bootstrap import kubelet
+from soci_bootstrap.doctor import held
+from soci_bootstrap.doctor.node import ARGUMENTS
 from soci_bootstrap.errors import WiringError
 from soci_bootstrap.system import System
 from soci_bootstrap.unitfiles import read_unit
@@ -59,6 +61,27 @@ def test_arguments(tmp_path, files, present, path, directory) -> None:
     found = seen(tmp_path, files)
     assert (found.present, found.config_path, found.config_dir) == (present, path, directory)
     assert path in found.sources
+
+
+@pytest.mark.parametrize(
+    ("arguments", "endpoint"),
+    [
+        ("--v=2", ""),
+        (f"--image-service-endpoint={ENDPOINT}", ENDPOINT),
+        ("--image-service-endpoint unix:///one --image-service-endpoint unix:///two", "unix:///two"),
+    ],
+)
+def test_an_endpoint_among_the_arguments(tmp_path, arguments, endpoint) -> None:
+    files = {
+        UNIT: "[Service]\nEnvironmentFile=/etc/eks/kubelet/environment\nExecStart=kubelet $ARGS\n",
+        "/etc/eks/kubelet/environment": f"ARGS='{arguments} --config={CONFIG}'\n",
+        CONFIG: json.dumps({"imageServiceEndpoint": "unix:///in/the/file"}),
+    }
+    found = seen(tmp_path, files)
+    assert (found.config_path, found.endpoint) == (CONFIG, endpoint)
+    effective = held.kubelet(System(str(tmp_path)), found)
+    assert effective.endpoint == (endpoint or "unix:///in/the/file")
+    assert effective.source == (ARGUMENTS if endpoint else CONFIG)
 
 
 def test_bytes_and_mode(tmp_path) -> None:
