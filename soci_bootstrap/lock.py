@@ -90,7 +90,7 @@ def _is_stale(fd: int, path: str) -> bool:
 
 
 def _holder(fd: int, live: bool) -> str:
-    number = os.pread(fd, 32, 0).decode("ascii", "replace").strip() if live else ""
+    number = _listed(fd) or (os.pread(fd, 32, 0).decode("ascii", "replace").strip() if live else "")
     if not number.isdigit():
         return "another process"
     try:
@@ -99,3 +99,20 @@ def _holder(fd: int, live: bool) -> str:
     except OSError:
         command = ""
     return f"process {number}" + (f" ({command[:120]})" if command else "")
+
+
+def _listed(fd: int) -> str:
+    """The process that holds a file's lock by /proc/locks; empty where the kernel does not list it.
+
+    Some file systems go by another device there; and what runs in another container has no number.
+    """
+    found = os.fstat(fd)
+    file = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
+    try:
+        with open("/proc/locks", encoding="ascii") as locks:
+            lines = [line.split() for line in locks]
+    except OSError:
+        return ""
+    # 1: FLOCK ADVISORY WRITE 4711 08:01:131 0 EOF
+    held_by = [words[4] for words in lines if words[1:2] == ["FLOCK"] and words[5:6] == [file]]
+    return next((number for number in held_by if number > "0"), "")

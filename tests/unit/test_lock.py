@@ -32,6 +32,31 @@ def test_a_second_run_says_who_holds_it(node: System) -> None:
         pass
 
 
+@pytest.mark.subprocess
+@pytest.mark.parametrize("live", [True, False])
+def test_it_names_another_process_of_an_image_too(node: System, live: bool) -> None:
+    node.live = live
+    ready, holding = os.pipe(), os.pipe()
+
+    def hold() -> None:
+        with lock.held(node, Deadline(5)):
+            os.write(ready[1], b".")
+            os.read(holding[0], 1)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            hold()
+        finally:
+            os._exit(0)
+    os.read(ready[0], 1)
+    with pytest.raises(LockHeldError) as caught, lock.held(node, Deadline(0.05)):
+        raise AssertionError("both ran")
+    os.write(holding[1], b".")
+    os.waitpid(child, 0)
+    assert f"held by process {child} (" in str(caught.value)
+
+
 def test_a_second_run_waits_its_turn(node: System) -> None:
     order: list[str] = []
     waiting = Event()
