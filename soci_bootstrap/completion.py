@@ -20,6 +20,12 @@ def _bash() -> str:
 _soci_bootstrap() {{
     local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}} command= word
     COMPREPLY=()
+    # Bash takes --option=value apart.
+    if [[ $current == = ]]; then
+        current=
+    elif [[ $previous == = ]]; then
+        previous=${{COMP_WORDS[COMP_CWORD-2]}}
+    fi
     for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
         case $word in {"|".join(COMMAND_NAMES)}) command=$word; break ;; esac
     done
@@ -37,9 +43,9 @@ complete -F _soci_bootstrap soci-bootstrap
 
 def _bash_option(option: Option) -> str:
     if option.choices == values.FILES:
-        action = 'compopt -o filenames; COMPREPLY=($(compgen -f -- "$current"))'
+        action = _bash_paths("-f")
     elif option.choices == values.DIRECTORIES:
-        action = 'compopt -o filenames; COMPREPLY=($(compgen -d -- "$current"))'
+        action = _bash_paths("-d")
     elif option.choices == values.SET_KEYS:
         keys = " ".join(f"{key}=" for key in SETTABLE)
         action = f'compopt -o nospace; COMPREPLY=($(compgen -W "{keys}" -- "$current"))'
@@ -52,7 +58,15 @@ def _bash_option(option: Option) -> str:
 
 def _bash_command(known: Command) -> str:
     words = " ".join((*known.choices, *_flags(known.name)))
-    return f'        {known.name}) COMPREPLY=($(compgen -W "{words}" -- "$current")) ;;'
+    action = f'COMPREPLY=($(compgen -W "{words}" -- "$current"))'
+    if known.operand and not known.choices:
+        action = f"if [[ $current == -* ]]; then {action}; else {_bash_paths('-d')}; fi"
+    return f"        {known.name}) {action} ;;"
+
+
+def _bash_paths(kind: str) -> str:
+    """Files or directories, each one word whatever is in its name."""
+    return f'compopt -o filenames; mapfile -t COMPREPLY < <(compgen {kind} -- "$current")'
 
 
 def _flags(name: str) -> tuple[str, ...]:
@@ -102,6 +116,8 @@ def _zsh_option(option: Option) -> str:
     flag = f"{star}{option.flag}[{_zsh_quoted(option.help).replace('[', '(').replace(']', ')')}]"
     if not option.metavar:
         return f"'{flag}'"
+    # Its value may follow as a word of its own, or after "=".
+    flag = flag.replace("[", "=[", 1)
     if option.choices == values.FILES:
         action = "_files"
     elif option.choices == values.DIRECTORIES:

@@ -56,6 +56,7 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
             "completion bash > /etc/bash_completion.d/soci-bootstrap",
             "for every user of bash; a new shell has it",
         ),
+        ("completion zsh > /usr/local/share/zsh/site-functions/_soci-bootstrap", "for every user of zsh"),
     ),
     "man": (("man | man -l -", "read it"),),
 }

@@ -61,6 +61,11 @@ def test_the_manual_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def complete(*words: str) -> list[str]:
     """What bash offers after these words, the last of them unfinished."""
+    return completed(*words).split()
+
+
+def completed(*words: str) -> str:
+    """The same, a line each."""
     script = completion.script("bash")
     quoted = " ".join(f"'{word}'" for word in ("soci-bootstrap", *words))
     program = f"""{script}
@@ -73,7 +78,7 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         ["bash", "--norc", "-c", program], capture_output=True, text=True, check=True, timeout=10
     )
     assert done.stderr == ""
-    return done.stdout.split()
+    return done.stdout
 
 
 @pytest.mark.subprocess
@@ -94,10 +99,22 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         (("doctor", "--bundle", "/et"), ["/etc"]),
         (("install", "--root", "/et"), ["/etc"]),
         (("install", "--deadline", ""), []),
+        # As readline hands over --wiring= and --wiring=d.
+        (("install", "--wiring", "="), ["auto", "nodeadm", "direct", "none"]),
+        (("install", "--wiring", "=", "d"), ["direct"]),
+        (("install", "--root", "=", "/et"), ["/etc"]),
+        (("mirror", "/et"), ["/etc"]),
+        (("mirror", "--so"), ["--soci-version"]),
     ],
 )
 def test_bash_completes(words: tuple[str, ...], offered: list[str]) -> None:
     assert complete(*words) == offered
+
+
+@pytest.mark.subprocess
+def test_bash_completes_names_with_spaces(tmp_path) -> None:
+    (tmp_path / "my report").touch()
+    assert completed("doctor", "--bundle", f"{tmp_path}/my") == f"{tmp_path}/my report\n"
 
 
 def test_zsh_knows_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +123,6 @@ def test_zsh_knows_every_flag(capsys: pytest.CaptureFixture[str]) -> None:
     assert script.startswith("#compdef soci-bootstrap")
     for command in COMMANDS:
         row = next(row for row in script.splitlines() if row.startswith(f"        {command.name}) "))
-        flags = set(re.findall(r"--[a-z0-9-]+(?=\[)", row))
+        flags = set(re.findall(r"--[a-z0-9-]+(?==?\[)", row))
         assert flags == {option.flag for option in options_of(command.name)} | {"--help"}
     assert all(f"{key}=" in script for key in SETTABLE)
