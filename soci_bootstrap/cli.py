@@ -180,7 +180,10 @@ def _failure(
 ) -> dict[str, object]:
     """The JSON object of a command that did not get as far as a result."""
     if command == "doctor":
-        return {"verdict": "broken", "reason": str(error), "checks": []}
+        from soci_bootstrap.doctor.rules import unlooked
+
+        checks = [check.to_json() for check in unlooked(error.problem)]
+        return {"verdict": "broken", "reason": str(error), "checks": checks}
     document: dict[str, object] = {
         "outcome": "degraded" if status == DEGRADED else "failed",
         "reason": str(error),

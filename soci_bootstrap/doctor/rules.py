@@ -138,6 +138,11 @@ def judge(node: Node) -> tuple[Check, ...]:
     return tuple(_check(rule, findings[rule.id], unharmed=unharmed) for rule in RULES)
 
 
+def unlooked(why: str) -> tuple[Check, ...]:
+    """Every check of a doctor that did not get as far as looking, in order."""
+    return tuple(Check(rule.id, Status.SKIP, f"not looked at: {why}", "doctor to run", "") for rule in RULES)
+
+
 def _check(rule: Rule, found: Finding, *, unharmed: bool) -> Check:
     # A node that failed open pulls with overlayfs: what SOCI lacks breaks no pull there.
     harmless = found.status is Status.FAIL and rule.soci and unharmed

@@ -14,6 +14,7 @@ import pytest
 
 from soci_bootstrap import cli
 from soci_bootstrap.console import Console
+from soci_bootstrap.doctor.rules import RULES
 from soci_bootstrap.errors import (
     BootstrapError,
     DigestMismatchError,
@@ -242,14 +243,18 @@ def test_other_commands_print_json_on_every_path(
     assert (document["outcome"], bool(document["reason"])) == ("failed", True)
 
 
-@pytest.mark.parametrize("line", ["doctor --json", "doctor --json --nope"])
+@pytest.mark.parametrize(("line", "why"), [("doctor --json", "broken"), ("doctor --json --nope", "--nope")])
 def test_doctors_json_keeps_its_shape(
-    line: str, command: Callable[[str, Run], None], capsys: pytest.CaptureFixture[str]
+    line: str, why: str, command: Callable[[str, Run], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     command("doctor", raising(StateError("broken")))
     assert main(line) == 1
     document = json.loads(capsys.readouterr().out)
-    assert (document["verdict"], document["checks"]) == ("broken", [])
+    assert document["verdict"] == "broken"
+    # All of them are always listed.
+    assert [check["id"] for check in document["checks"]] == [rule.id for rule in RULES]
+    assert {check["status"] for check in document["checks"]} == {"skip"}
+    assert all(why in check["found"] for check in document["checks"])
 
 
 def test_bad_usage_runs_nothing(command: Callable[[str, Run], None]) -> None:
