@@ -36,11 +36,12 @@ def _converge(system: System) -> None:
     from soci_bootstrap.console import Console
     from soci_bootstrap.converge import Convergence
     from soci_bootstrap.deadline import Deadline
-    from soci_bootstrap.record import load
+    from soci_bootstrap.record import ROLLING_BACK, load
     from soci_bootstrap.settings import from_json
 
     record = load(system)
-    if record is None:
+    if record is None or record.outcome == ROLLING_BACK:
+        # What a rollback that was killed took away must not come back by itself.
         return
     deadline = Deadline(_SECONDS)
     with lock.held(system, deadline):

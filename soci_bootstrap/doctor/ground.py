@@ -49,7 +49,7 @@ def record(node: Node) -> Finding:
         )
     found = node.record
     if found.outcome == ROLLING_BACK:
-        return warn("a rollback was cut short", expected, "run `soci-bootstrap rollback`: it goes on")
+        return fail("a rollback was cut short", expected, "run `soci-bootstrap rollback`: it goes on")
     if not found.outcome:
         return warn("a run is at work, or was cut short", expected, f"{INSTALL}: it goes on")
     return ok(f"{found.outcome}, by soci-bootstrap {found.agent or 'of unknown version'}", expected)

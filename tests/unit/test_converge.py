@@ -34,7 +34,7 @@ from soci_bootstrap.errors import (
     WiringError,
 )
 from soci_bootstrap.nodeconfig import CACHE, DROPIN
-from soci_bootstrap.record import load, save
+from soci_bootstrap.record import ROLLING_BACK, load, save
 from soci_bootstrap.settings import Settings, to_json
 
 SHOW = """\
@@ -396,6 +396,18 @@ def test_boot_converges(at_boot) -> None:
     boot.run(at_boot.node)
     assert at_boot.wired()
     assert state.load(at_boot.node).degraded == ""
+
+
+def test_boot_goes_on_with_no_rollback_and_undoes_none(at_boot) -> None:
+    at_boot.install()
+    at_boot.boots()
+    at_boot.node.remove(DROPIN)
+    record = load(at_boot.node)
+    assert record is not None
+    save(at_boot.node, replace(record, outcome=ROLLING_BACK))
+    before = trees.content(at_boot.root)
+    boot.run(at_boot.node)
+    assert trees.differences(before, trees.content(at_boot.root)) == []
 
 
 def test_boot_fails_open(at_boot) -> None:

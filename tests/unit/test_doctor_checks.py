@@ -225,7 +225,7 @@ CASES = [
     ),
     Case("record", replace(WELL, record=Unseen(NEEDS_ROOT)), "skip", NEEDS_ROOT),
     Case("record", recorded(outcome=""), "warn", "cut short"),
-    Case("record", recorded(outcome="rolling-back"), "warn", "rollback was cut short"),
+    Case("record", recorded(outcome="rolling-back"), "fail", "rollback was cut short", "broken"),
     Case("installed", NOTHING, "fail", "no SOCI", "broken"),
     Case("installed", replace(NOTHING, record=Unseen("broken", "mend it")), "warn", "broken"),
     Case(
