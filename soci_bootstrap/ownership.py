@@ -56,7 +56,7 @@ def mentions_us(system: System, record: Record, path: str) -> bool:
 
 
 def restore(system: System, record: Record, path: str) -> None:
-    """Put back what stood at ``path`` before us: bytes, mode, owner, link and label.
+    """Put back what stood at ``path`` before us: bytes, mode, owner, time, attributes, link and label.
 
     Raises:
         StateError: it can't be written.
@@ -70,7 +70,7 @@ def restore(system: System, record: Record, path: str) -> None:
     if entry.kind == "link":
         system.link(path, entry.target, entry.uid, entry.gid)
     else:
-        system.copy(before.backup, path, entry.mode, entry.uid, entry.gid, entry.label)
+        system.copy(before.backup, path, entry.mode, entry.uid, entry.gid, entry.label, entry.mtime_ns)
 
 
 def leftovers(system: System, record: Record, wanted: Container[str]) -> tuple[Restored, ...]:

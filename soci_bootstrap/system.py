@@ -235,8 +235,25 @@ class System:
             _discard(host)
             raise _unwritable(path, error) from error
 
-    def copy(self, source: str, path: str, mode: int, uid: int = 0, gid: int = 0, label: str = "") -> None:
-        """Copy a file's bytes to ``path``, staged and renamed; for backups too large to hold."""
+    def copy(
+        self,
+        source: str,
+        path: str,
+        mode: int,
+        uid: int = 0,
+        gid: int = 0,
+        label: str = "",
+        mtime_ns: int | None = None,
+    ) -> None:
+        """Copy a file's bytes and extended attributes to ``path``, staged and renamed: for backups.
+
+        Args:
+            source: what to copy.
+            path: where to.
+            mode: of the copy, as ``uid`` and ``gid``.
+            label: its SELinux label, empty for that of its place.
+            mtime_ns: when it was changed last, None for now.
+        """
         self.before_change(f"copy {path}")
         staged = self.path(self.staged_name(path))
         try:
@@ -246,8 +263,13 @@ class System:
                     while os.sendfile(fd, reader.fileno(), None, 1 << 24):
                         pass
                     self._own(fd, mode, uid, gid)
+                    _copy_attributes(reader.fileno(), fd)
+                    # An access control list says something of the mode, too.
+                    os.fchmod(fd, mode)
                     if label:
                         os.setxattr(fd, _SELINUX, label.encode())
+                    if mtime_ns is not None:
+                        os.utime(fd, ns=(mtime_ns, mtime_ns))
                     os.fsync(fd)
                 finally:
                     os.close(fd)
@@ -456,6 +478,17 @@ def _discard(host: str) -> None:
     """Best effort: what can't be removed shows when a file of that name is to be created."""
     with contextlib.suppress(OSError):
         os.unlink(host)
+
+
+def _copy_attributes(source: int, fd: int) -> None:
+    """Capabilities, access control lists, the user's own: those that this file system takes."""
+    names: list[str] = []
+    with contextlib.suppress(OSError):
+        names = os.listxattr(source)
+    for name in names:
+        if name != _SELINUX:
+            with contextlib.suppress(OSError):
+                os.setxattr(fd, name, os.getxattr(source, name))
 
 
 def _sync_directory(host: str) -> None:

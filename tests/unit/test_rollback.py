@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Callable
@@ -24,6 +25,8 @@ from tests.unit.trees import content, differences
 SERVICE = "etc/systemd/system/soci-snapshotter.service"
 CONFIG = "etc/soci-snapshotter-grpc/config.toml"
 CONTAINERD = "etc/containerd/config.toml"
+DAEMON = "usr/local/bin/soci-snapshotter-grpc"
+CAP_NET_RAW = bytes.fromhex("0100000200200000000000000000000000000000")
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +47,18 @@ def run_install(tmp_path: Path) -> Callable[..., str]:
     return run
 
 
+def attributes(root: Path) -> dict[str, object]:
+    """What else belongs to files: when they were changed, and their extended attributes."""
+    return {
+        str(path.relative_to(root)): (
+            path.stat().st_mtime_ns,
+            {name: os.getxattr(path, name) for name in os.listxattr(path)},
+        )
+        for path in root.rglob("*")
+        if path.is_file() and not path.is_symlink()
+    }
+
+
 def roll_back(root: Path, *words: str) -> RollbackResult:
     return rollback.run(trees.settings("rollback", "--root", str(root), *words), trees.QUIET)
 
@@ -55,7 +70,13 @@ def test_everything_comes_back_after_installs_upgrades_and_other_settings(
     root = trees.eks(tmp_path / "node", dropins=dropins)
     os.chown(root / CONFIG, 1000, 1001)
     os.lchown(root / "etc/systemd/system/sockets.target.wants/soci-snapshotter.socket", 1000, 1001)
-    before = content(root)
+    trees.put(root, DAEMON, "somebody's own daemon", 0o4711)
+    for name, value in ((CONFIG, b"mine"), (DAEMON, b"too")):
+        os.setxattr(root / name, "user.whose", value)
+        os.utime(root / name, ns=(0, 10**18 + 123456789))
+    with contextlib.suppress(PermissionError):
+        os.setxattr(root / DAEMON, "security.capability", CAP_NET_RAW)
+    before, beside = content(root), attributes(root)
     assert run_install(root) == "installed"
     assert run_install(root, "--set", "max_concurrent_downloads=3") == "changed"
     assert run_install(root, "--wiring", "direct", "--snapshotter-root", "/mnt/soci") == "changed"
@@ -64,6 +85,7 @@ def test_everything_comes_back_after_installs_upgrades_and_other_settings(
     done = roll_back(root)
     assert (done.outcome, done.exit_status) == ("rolled-back", 0)
     assert differences(before, content(root)) == []
+    assert attributes(root) == beside
     again = roll_back(root)
     assert (again.outcome, again.exit_status) == ("unchanged", 0)
 
