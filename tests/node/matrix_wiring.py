@@ -26,7 +26,7 @@ AMI_S_OWN = "--deadline 20"
 DEAD = "does not run on this node|boot fetches nothing"
 """What install found; what a boot finds to which it left nothing."""
 
-OVERRIDE = "converge.Convergence._override"
+OVERRIDE = "fallback.starts_with_soci"
 
 # --- the user's keys
 
