@@ -90,6 +90,9 @@ def without_ours(path: str, found: bytes, before: bytes, wired: Wired) -> bytes:
     if path == wired.containerd_config:
         document, earlier = toml.loads(found, path), toml.loads(before, path)
         _unmerge_containerd(document, earlier, wired)
+        if not earlier and document.keys() == {"version"}:
+            # Ours too: a file that said nothing had none.
+            document.clear()
         return before if document == earlier else toml.dumps(document)
     document, earlier = _json(found, path), _json(before, path)
     if path == CACHE:
@@ -98,6 +101,24 @@ def without_ours(path: str, found: bytes, before: bytes, wired: Wired) -> bytes:
         _unmerge(document, earlier, {kubelet.ENDPOINT: f"unix://{wired.address}"})
         _unmerge(document, earlier, {kubelet.ENDPOINT: CONTAINERD_ENDPOINT})
     return before if document == earlier else (json.dumps(document, indent=4) + "\n").encode()
+
+
+def of_others(path: str, found: bytes | None, before: bytes, wired: Wired | None) -> bytes:
+    """A file that we merged into without us, where others changed it and a later install kept that.
+
+    Args:
+        path: which one.
+        found: its bytes.
+        before: as it was before us.
+        wired: what was merged.
+
+    Returns:
+        Nothing where ``before`` is all there is to bring back.
+    """
+    if wired is None or found is None:
+        return b""
+    data = without_ours(path, found, before, wired)
+    return b"" if data == before or wired.address.encode() in data else data
 
 
 def _unmerge_containerd(document: dict[str, Any], earlier: dict[str, Any], wired: Wired) -> None:

@@ -11,7 +11,7 @@ from soci_bootstrap.console import Console
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, RefusedError
 from soci_bootstrap.items import Phase
-from soci_bootstrap.nodeadm import unmerged, without_ours
+from soci_bootstrap.nodeadm import of_others, unmerged, without_ours
 from soci_bootstrap.ownership import Standing, restore, standing, sweep
 from soci_bootstrap.record import (
     RECORD,
@@ -221,13 +221,19 @@ class Rollback:
             if path not in self.record.before:
                 continue
             found = standing(self.system, self.record, path)
-            put_back = found in _PUT_BACK
-            if put_back and not self._is_before(path):
-                self.console.debug(f"restoring {path}")
-                restore(self.system, self.record, path)
-                self.steps.append(Done("restore", path, changed=True))
-            else:
+            if found not in _PUT_BACK or self._is_before(path):
                 self.steps.append(Done("restore", path, changed=False))
+                continue
+            self.console.debug(f"restoring {path}")
+            merged = managed[path].merged and found is Standing.OURS
+            others = merged and of_others(path, self.system.read(path), self._before(path), self.wired)
+            if others:
+                entry = self.system.entry(path)
+                self.system.write(path, others, entry.mode, entry.uid, entry.gid, entry.label)
+                self.notes.append(f"{path}: our part is out of it; what others changed in it since stays")
+            else:
+                restore(self.system, self.record, path)
+            self.steps.append(Done("restore", path, changed=True))
 
     def _is_before(self, path: str) -> bool:
         """Whether there is nothing to do: install wanted the very thing that stood there."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from soci_bootstrap import install, rollback
+from soci_bootstrap import install, rollback, toml
 from soci_bootstrap.errors import RefusedError
 from soci_bootstrap.nodeadm import without_ours
 from soci_bootstrap.nodeconfig import CACHE
@@ -124,6 +124,38 @@ def test_files_that_someone_changed_since_are_listed_and_only_force_takes_them(
     assert "--force" in str(caught.value)
     assert differences(changed, content(root)) == []
     assert roll_back(root, "--force").outcome == "rolled-back"
+    assert differences(before, content(root)) == []
+
+
+def test_what_others_changed_in_a_merged_file_outlives_the_next_install_and_rollback(
+    tmp_path: Path, run_install: Callable[..., str]
+) -> None:
+    root = trees.eks(tmp_path / "node", dropins=False)
+    before = content(root)
+    run_install(root)
+    text = (root / CONTAINERD).read_text().replace('"soci"', '"overlayfs"')
+    (root / CONTAINERD).write_text(text + '\n[debug]\nlevel = "debug"\n')
+    with pytest.raises(RefusedError, match=CONTAINERD):
+        roll_back(root)
+    assert run_install(root) == "changed"
+    done = roll_back(root)
+    assert any(CONTAINERD in note and "stays" in note for note in done.notes)
+    assert [line.partition(":")[0] for line in differences(before, content(root))] == [f"/{CONTAINERD}"]
+    left = toml.loads((root / CONTAINERD).read_bytes(), CONTAINERD)
+    assert left == {**toml.loads(trees.CONTAINERD_TOML, "x"), "debug": {"level": "debug"}}
+
+
+@pytest.mark.parametrize("text", [None, "", "# nothing\n"])
+def test_a_file_that_said_nothing_says_nothing_again(
+    text: str | None, tmp_path: Path, run_install: Callable[..., str]
+) -> None:
+    root = trees.eks(tmp_path / "node", dropins=False)
+    (root / CONTAINERD).unlink()
+    if text is not None:
+        trees.put(root, CONTAINERD, text)
+    before = content(root)
+    run_install(root)
+    assert roll_back(root).notes == ()
     assert differences(before, content(root)) == []
 
 
