@@ -158,7 +158,11 @@ class _Live:
         if answers is True and not plugin:
             why_not = _NO_PLUGIN
         asked = programs.ask_containerd(self._system, dial=answers is True and plugin)
-        return asked.images(why_not, running)
+        try:
+            return asked.images(why_not, running)
+        finally:
+            # Whoever interrupts this leaves no probe behind.
+            asked.finish()
 
 
 # -- files ------------------------------------------------------------------------------------

@@ -78,6 +78,11 @@ class Asked:
     soci: Task[int] | None
     overlayfs: Task[int]
 
+    def finish(self) -> None:
+        """Wait until the probe snapshot is removed."""
+        if self.probe:
+            self.probe.result()
+
     def images(self, why_not: Unseen, running: Seen[bool]) -> Images:
         """The answers; those that would have dialled SOCI are unknown where it does not answer."""
         unpacked: Seen[Mapping[str, bool]] = self.unpacked.result() if self.unpacked else why_not

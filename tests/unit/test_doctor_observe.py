@@ -16,6 +16,7 @@ import pytest
 
 from soci_bootstrap import cli, doctor
 from soci_bootstrap.console import Console
+from soci_bootstrap.doctor import programs
 from soci_bootstrap.doctor.finding import Check, Status, Unseen, verdict
 from soci_bootstrap.doctor.observe import observe
 from soci_bootstrap.doctor.rules import RULES, judge
@@ -144,6 +145,28 @@ def test_a_probe_that_fails_is_removed_too(tmp_path: Path, address: str) -> None
         checks = checked(system)
     assert checks["snapshot.probe"].status is Status.FAIL
     assert [call for call in system.calls if " soci rm " in call]
+
+
+def test_a_probe_is_removed_where_doctor_is_interrupted(
+    tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted = threading.Event()
+
+    def snapshots(argv: list[str]) -> bytes:
+        if "prepare" in argv:
+            assert interrupted.wait(10)
+        return b"KEY PARENT KIND\n"
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(programs.Asked, "images", interrupt)
+    with listening(address, SETTINGS_FRAME):
+        system = node(tmp_path, address, **{"ctr -n k8s.io snapshots": snapshots})
+        with pytest.raises(KeyboardInterrupt):
+            observe(system)
+    assert [call.split()[6] for call in system.calls if "probe" in call] == ["prepare", "rm"]
 
 
 @pytest.mark.parametrize("active", ["inactive", "failed", "activating", "deactivating"])
