@@ -20,7 +20,7 @@ __all__ = ["pytest_terminal_summary"]
 for module in ("matrix", "matrix_rows", "matrix_running", "matrix_wiring"):
     pytest.register_assert_rewrite(f"tests.node.{module}")
 
-REQUIRED = os.environ.get("SOCI_BOOTSTRAP_NODE_TESTS") == "required"
+REQUIRED = os.environ.get("SOCI_LAB_TESTS") == "required"
 _PROGRAMS = ("debootstrap", "unshare", "nsenter", "setpriv", "openssl", "cc")
 
 
@@ -49,7 +49,7 @@ def _obstacle() -> str:
 
 @pytest.fixture(autouse=True)
 def _nodes_can_boot() -> None:
-    """Skip, or fail where ``SOCI_BOOTSTRAP_NODE_TESTS=required`` says that node tests must run."""
+    """Skip, or fail where ``SOCI_LAB_TESTS=required`` says that node tests must run."""
     if obstacle := _obstacle():
         if REQUIRED:
             pytest.fail(obstacle)

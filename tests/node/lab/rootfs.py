@@ -114,8 +114,8 @@ def cache_dir() -> Path:
 
 
 def mirror() -> str:
-    """The Debian mirror this machine's apt uses; ``SOCI_BOOTSTRAP_DEBIAN_MIRROR`` overrides it."""
-    named = os.environ.get("SOCI_BOOTSTRAP_DEBIAN_MIRROR")
+    """The Debian mirror this machine's apt uses; ``SOCI_LAB_DEBIAN_MIRROR`` overrides it."""
+    named = os.environ.get("SOCI_LAB_DEBIAN_MIRROR")
     if named:
         return named
     # apt's own answer, whatever the format of its sources.
@@ -124,7 +124,7 @@ def mirror() -> str:
         uri, _, release = line.partition(" ")
         if re.fullmatch(r"[a-z]+", release) and "debian" in uri and "security" not in uri:
             return uri
-    raise LabError("apt on this machine names no Debian mirror; set SOCI_BOOTSTRAP_DEBIAN_MIRROR")
+    raise LabError("apt on this machine names no Debian mirror; set SOCI_LAB_DEBIAN_MIRROR")
 
 
 def get(name: str) -> Root:
