@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from soci_bootstrap.console import Console
-from soci_bootstrap.errors import BootstrapError, RefusedError
+from soci_bootstrap.errors import BootstrapError, RefusedError, StoppedError
 
 if TYPE_CHECKING:
     from soci_bootstrap.commandline import CommandLine
@@ -77,13 +77,14 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     console = Console()
     settings: Settings | None = None
     try:
-        _stop_cleanly()
+        from soci_bootstrap import signals
+
+        signals.heed()
         settings = _load(argv, environ)
         console = Console(settings.verbosity)
         result = _run(settings, console)
     except KeyboardInterrupt:
-        stopped = BootstrapError("interrupted before the end", remedy="run it again: it goes on from here")
-        return _failed(stopped, line, settings, environ, console, started)
+        return _failed(StoppedError(), line, settings, environ, console, started)
     except BootstrapError as error:
         return _failed(error, line, settings, environ, console, started)
     except Exception as error:  # noqa: BLE001 - whatever happens, a node must join and say why
@@ -241,10 +242,3 @@ def _traceback(line: CommandLine) -> None:
         import traceback
 
         traceback.print_exc()
-
-
-def _stop_cleanly() -> None:
-    """SIGTERM ends a run as Ctrl-C does."""
-    import signal
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)

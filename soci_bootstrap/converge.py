@@ -38,6 +38,7 @@ from soci_bootstrap.record import (
 )
 from soci_bootstrap.remember import memory
 from soci_bootstrap.settings import Settings, to_json
+from soci_bootstrap.signals import too_late
 from soci_bootstrap.switch import STAGED, Effect, Switch, effect, rewires
 from soci_bootstrap.system import System
 from soci_bootstrap.systemctl import Systemctl
@@ -234,6 +235,7 @@ class Convergence:
         self._switch.restart(wired)
         self._switch.end()
 
+    @too_late()
     def finish(self, outcome: str) -> None:
         """Record what was done; after this nothing is taken back."""
         desired, found = self._desired_now, self._facts_now
@@ -261,6 +263,7 @@ class Convergence:
             memo.mark_planned()
             state.recovered(self.system)
 
+    @too_late()
     def memorize(
         self, argv: Sequence[str], environ: Mapping[str, str], document: Mapping[str, object], text: str
     ) -> None:

@@ -95,5 +95,12 @@ class WiringError(BootstrapError):
     """containerd and kubelet can't be pointed at SOCI without losing something of the user's."""
 
 
+class StoppedError(BootstrapError):
+    """SIGTERM or SIGINT ended the run between two of its steps."""
+
+    def __init__(self) -> None:
+        super().__init__("interrupted before the end", remedy="run it again: it goes on from here")
+
+
 class DeadlineError(BootstrapError):
     """The total deadline has passed."""

@@ -8,11 +8,11 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from soci_bootstrap import journal, lock, resources
+from soci_bootstrap import journal, lock, resources, signals
 from soci_bootstrap.console import Console
 from soci_bootstrap.converge import Convergence
 from soci_bootstrap.deadline import Deadline
-from soci_bootstrap.errors import BootstrapError, RefusedError
+from soci_bootstrap.errors import BootstrapError, RefusedError, StoppedError
 from soci_bootstrap.facts import architecture
 from soci_bootstrap.plan import Step
 from soci_bootstrap.record import load
@@ -97,9 +97,10 @@ def run(settings: Settings, console: Console) -> InstallResult:
                 remedy="run it again with -v and report this as a bug",
             )
             outcome, reason = _failed(run_, settings, bug), str(bug)
-        except BaseException:
-            run_.undo(everything=not settings.live or settings.command == "bake")
-            raise
+        except KeyboardInterrupt:
+            signals.ignore()
+            stopped = StoppedError()
+            outcome, reason = _failed(run_, settings, stopped), str(stopped)
         result = InstallResult(
             outcome,
             reason,

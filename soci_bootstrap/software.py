@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from soci_bootstrap import decompressor, environment
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.console import Console
 from soci_bootstrap.deadline import Deadline
-from soci_bootstrap.errors import DecompressorError
+from soci_bootstrap.errors import BootstrapError, DecompressorError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import Daemon
 from soci_bootstrap.plan import UNPIGZ_ARGS
@@ -41,10 +42,16 @@ def fetch(
         tarball=settings.tarball,
     )
     environ = environment.under(found.containerd.variables, os.environ)
-    fetched = fetch_binary(request, system.path(staged), deadline, console, environ)
-    if fetched.warning:
-        console.warn(fetched.warning)
-    applier.adopt(item, staged, fetched)
+    try:
+        fetched = fetch_binary(request, system.path(staged), deadline, console, environ)
+        if fetched.warning:
+            console.warn(fetched.warning)
+        applier.adopt(item, staged, fetched)
+    except BaseException:
+        # A signal between the two would leave it lying there.
+        with suppress(BootstrapError):
+            system.remove(staged)
+        raise
 
 
 def prove(chosen: Decompressor, system: System, found: Facts, *, compare: bool) -> None:

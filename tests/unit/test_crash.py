@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -239,6 +240,44 @@ def test_a_disk_that_fails_at_any_change_leaves_a_node_that_joins(
         stage.run(root)
         assert differences(content(root, apart=(MEMO,)), stage.reference) == [], number
     assert failed > calls / 2
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """As they are, whatever a run that was stopped made of them."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("case", [CASES[1], CASES[2], CASES[4]], ids=lambda case: case.name)
+def test_a_run_stopped_inside_any_change_takes_everything_back(case: Case, tmp_path: Path) -> None:
+    stage = Stage(case, tmp_path)
+    before = content(stage.start)
+    taken_back = 0
+    for number in range(stage.counted()):
+        root = copied(stage.start, tmp_path / "node")
+
+        def stop() -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+        said = ""
+        with trees.Calls(number, stop):
+            try:
+                stage.run(root)
+            except AssertionError as error:
+                said = str(error)
+        # Where it came too late the run has ended as it would have.
+        taken_back += bool(said)
+        wanted = before if said else stage.reference
+        assert differences(content(root, apart=() if said else (MEMO,)), wanted) == [], number
+        assert not said or "interrupted before the end" in said
+        assert (signal.getsignal(signal.SIGTERM) is signal.SIG_IGN) == bool(said)
+        for handled in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(handled, signal.default_int_handler)
+    assert taken_back > 20
 
 
 def test_record_is_there_before_anything_is_changed(tmp_path: Path) -> None:

@@ -1,0 +1,41 @@
+"""SIGTERM and SIGINT stop a run between two of its steps, and then let it take back what it did."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+
+
+def heed() -> None:
+    """From here on either raises ``KeyboardInterrupt``."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Hold them back until the end of a step, which is then either done or not begun."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def too_late() -> Iterator[None]:
+    """Pass over those that come while all that is left is to write down that the work is done."""
+    with held():
+        try:
+            yield
+        finally:
+            while signal.sigtimedwait(_STOPPING, 0) is not None:
+                pass
+
+
+def ignore() -> None:
+    """The first one was heard; a second one must not stop the taking back."""
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
