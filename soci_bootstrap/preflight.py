@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from soci_bootstrap import probe
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import PreflightError
+from soci_bootstrap.units import DAEMONS_OWN
 
 SECONDS = 5.0
 # Nothing is executed from here; the daemon keeps its socket and an empty database in it.
@@ -28,6 +29,8 @@ def run(daemon: str, config: str, deadline: Deadline, environment: Mapping[str, 
     Raises:
         PreflightError: it can't be executed, it ended, or it did not answer in time.
     """
+    # Whatever its root, it makes its own store; after a run that is taken back nothing of it may stay.
+    makes_store = not os.path.lexists(DAEMONS_OWN)
     scratch = f"{_SCRATCH}/preflight-{os.getpid()}-{os.urandom(4).hex()}"
     try:
         os.makedirs(scratch, mode=0o700)
@@ -52,7 +55,8 @@ def run(daemon: str, config: str, deadline: Deadline, environment: Mapping[str, 
         if not ready:
             raise _failure(daemon, config, status, log)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        for directory in (scratch, *([DAEMONS_OWN] if makes_store else [])):
+            shutil.rmtree(directory, ignore_errors=True)
 
 
 def _start(argv: list[str], log: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
