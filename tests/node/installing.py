@@ -105,17 +105,23 @@ class Machine:
         self.source = f"--mirror {URL} --sha256 {release.sha256}"
 
     def install(
-        self, words: str | None = None, *, before: str = "", environment: Mapping[str, str] | None = None
+        self,
+        words: str | None = None,
+        *,
+        before: str = "",
+        program: str = "",
+        environment: Mapping[str, str] | None = None,
     ) -> Run:
         """`install --json`, by default from the mirror.
 
         Args:
             words: its other options.
             before: shell words before the command.
+            program: one for python3 that runs the agent.
             environment: more of it.
         """
         options = self.source if words is None else words
-        line = f"{before} python3 {PROGRAM} install --json {options}"
+        line = f"{before} python3 {program} {PROGRAM} install --json {options}"
         done = self.node.run(line, check=False, environment=environment)
         return Run(done.returncode, done.stdout, done.stderr)
 
@@ -183,12 +189,14 @@ class Before:
     def assert_unchanged(self, machine: Machine, *, left: tuple[str, ...] = LEFT_BEHIND) -> None:
         """No file but ``left`` is another or was written again; every unit is as it was."""
         ignored = [*NOT_OURS, *left]
-        assert not tree.differences(self.disk, machine.node.snapshot_tree(), ignore=ignored, mtimes=True)
+        found = tree.differences(self.disk, machine.node.snapshot_tree(), ignore=ignored, mtimes=True)
+        assert not found, "\n".join(found)
         units = machine.units()
         for shown in (units, self.units):
             if left:
                 shown["soci-bootstrap.service"] = {}
-        assert units == self.units
+        changed = {unit: (self.units[unit], now) for unit, now in units.items() if now != self.units[unit]}
+        assert not changed, changed
 
 
 @contextlib.contextmanager

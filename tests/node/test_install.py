@@ -35,6 +35,7 @@ LINK_DAMAGE = {
     "retargeted": "ln -sfn /dev/null {0}",
     "a file": "rm {0}; echo x > {0}",
 }
+LEAST = {"file": 8, "link": 3}
 DAMAGE = [("file", name) for name in FILE_DAMAGE] + [("link", name) for name in LINK_DAMAGE]
 LONG_WAY = {"SOCI_BOOTSTRAP_JSON": "1"}
 """A setting from the environment that the short way does not take."""
@@ -51,6 +52,18 @@ def installed(request: pytest.FixtureRequest) -> Iterator[Machine]:
 def first(installed: Machine) -> Run:
     """The install in userData."""
     return Run(*(installed.node.read(f"/opt/install.{what}") for what in ("rc", "json", "err")))  # type: ignore[arg-type]
+
+
+def managed(installed: Machine) -> list[str]:
+    """Every path that install looks after: those it wrote, and those that it found as wanted."""
+    steps = installed.install(environment=LONG_WAY).document["steps"]
+    paths = [step["path"] for step in steps if "path" in step]
+    assert set(paths) >= set(installed.record()["managed"])
+    return paths
+
+
+def is_link(installed: Machine, path: str) -> bool:
+    return installed.node.run(["test", "-L", path], check=False).returncode == 0
 
 
 def assert_converged(installed: Machine) -> None:
@@ -97,8 +110,8 @@ def test_again_nothing_is_touched(installed: Machine, environment: dict[str, str
 @pytest.mark.parametrize(("kind", "damage"), DAMAGE, ids=[f"{kind}: {name}" for kind, name in DAMAGE])
 def test_damage_to_any_path_is_repaired(installed: Machine, kind: str, damage: str) -> None:
     script = (FILE_DAMAGE if kind == "file" else LINK_DAMAGE)[damage]
-    paths = [path for path, managed in installed.record()["managed"].items() if managed["kind"] == kind]
-    assert paths
+    paths = [path for path in managed(installed) if is_link(installed, path) == (kind == "link")]
+    assert len(paths) >= LEAST[kind]
     for path in paths:
         _damage_and_repair(installed, path, script)
     assert_converged(installed)
@@ -150,26 +163,25 @@ def test_stopped_units_run_again(installed: Machine, script: str, changed: list[
     "unit", ["soci-snapshotter.socket", "soci-snapshotter.service", "soci-bootstrap.service"]
 )
 def test_disabled_units_are_enabled_again(installed: Machine, unit: str) -> None:
+    paths = managed(installed)
     before = installed.units()[unit]
     installed.sh(f"systemctl disable {unit}")
     run = installed.install()
     assert run.outcome == "changed"
-    managed = installed.record()["managed"]
-    links = {path for path in managed if path.endswith(f".wants/{unit}")}
-    assert links
-    assert set(run.changed) & set(managed) == links
-    after = installed.units()[unit]
-    assert after["UnitFileState"] == before["UnitFileState"] == "enabled"
+    assert (
+        set(run.changed) & set(paths) == {path for path in paths if path.endswith(f".wants/{unit}")} != set()
+    )
+    assert installed.units()[unit]["UnitFileState"] == before["UnitFileState"] == "enabled"
     assert_converged(installed)
 
 
 def test_the_umask_plays_no_part(installed: Machine) -> None:
-    managed = installed.record()["managed"]
-    directories = "/etc/soci-snapshotter-grpc /usr/local/libexec/soci-bootstrap /var/lib/soci-bootstrap"
-    look = f"stat -c '%n %F %a %u %g' {' '.join(sorted(managed))} $(find {directories} 2>/dev/null)"
+    paths = managed(installed)
+    directories = "/etc/soci-snapshotter-grpc /usr/local/libexec/soci-bootstrap"
+    look = f"stat -c '%n %F %a %u %g' {' '.join(paths)} $(find {directories} 2>/dev/null)"
     before = installed.sh(look)
     for umask in ("000", "077"):
-        for path in managed:
+        for path in paths:
             installed.sh(f"rm {path}")
         installed.sh("rm -rf /usr/local/libexec/soci-bootstrap /etc/soci-snapshotter-grpc")
         run = installed.install(before=f"umask {umask};")

@@ -118,7 +118,7 @@ def look(report: Report, node: Node, mirror: Mirror) -> None:
 def _look_at_outcome(report: Report, node: Node) -> None:
     output = node.read(_OUTPUT)
     status = re.search(r"install ended with status (\d+)", output)
-    outcome = re.search(r"^(\w+): (SOCI .*?, wiring \w+)", output, re.MULTILINE)
+    outcome = re.search(r"^(\w+): (SOCI [^,]*, (?:wiring \w+|taken back))", output, re.MULTILINE)
     found = f"{outcome[1]}: {outcome[2]}" if outcome else "install did not end"
     ok = bool(outcome and status and (outcome[1], status[1]) == ("installed", "0"))
     report.check("outcome", found, ok=ok)
@@ -137,8 +137,8 @@ def _look_at_configuration(report: Report, node: Node) -> None:
     snapshotter = next(iter(re.findall(r"^\s*snapshotter = [\"'](\w+)[\"']", dump, re.MULTILINE)), "none")
     report.check("snapshotter", f"{snapshotter}, by containerd config dump", ok=snapshotter == "soci")
     kubelet = json.loads(node.read("/run/lab/kubelet.json"))
-    ok = kubelet["ready"] and kubelet["image"] == f"unix://{SOCI}"
-    report.check("kubelet's pulls", f"{'' if ok else 'not '}ready, through {kubelet['image']}", ok=ok)
+    ready, ok = kubelet["ready"], kubelet["ready"] and kubelet["image"] == f"unix://{SOCI}"
+    report.check("kubelet's pulls", f"{'' if ready else 'not '}ready, through {kubelet['image']}", ok=ok)
     config = node.run("cat /etc/soci-snapshotter-grpc/config.toml", check=False).stdout
     values = {key: re.search(rf'^{key} = "?([^"\n]+)', config, re.MULTILINE) for key in _SETTINGS}
     text = ", ".join(f"{found[1]} {_SETTINGS[key]}" for key, found in values.items() if found)
