@@ -165,10 +165,14 @@ def doctor(bench: Bench) -> dict[str, Any]:
     return document
 
 
+def unwell(document: dict[str, Any]) -> list[dict[str, str]]:
+    """The checks that are not well."""
+    return [check for check in document["checks"] if check["status"] in {"fail", "warn"}]
+
+
 def first(document: dict[str, Any]) -> dict[str, str]:
-    """The check that comes first of those that are not well."""
-    unwell = (check for check in document["checks"] if check["status"] in {"fail", "warn"})
-    return next(unwell, {"id": "none", "found": "nothing"})
+    """The one that comes first of them."""
+    return next(iter(unwell(document)), {"id": "none", "found": "nothing"})
 
 
 def test_a_node_that_is_well(bench: Bench) -> None:
@@ -180,15 +184,15 @@ def test_a_node_that_is_well(bench: Bench) -> None:
 def test_names_the_fault_first(fault: Broken, bench: Bench, record_property: pytest.FixtureRequest) -> None:
     broken = bench.node.run(fault.script, check=False)
     assert broken.returncode == 0, broken.stderr
-    document = doctor(bench)
+    document, report = doctor(bench), bench.report()
     bench.sh(_MEND)
     named = first(document)
     cells = (f"doctor: {fault.name}", document["verdict"], named["id"], named["found"][:70])
     record_property(PROPERTY, cells)  # type: ignore[operator]
-    assert (named["id"], document["verdict"]) == (fault.check, fault.verdict), named
+    assert (named["id"], document["verdict"]) == (fault.check, fault.verdict), f"{unwell(document)}\n{report}"
     assert named["hint"]
     after = doctor(bench)
-    assert after["verdict"] == "healthy", first(after)
+    assert after["verdict"] == "healthy", f"{unwell(after)}\n{bench.report()}"
 
 
 def test_a_node_without_soci() -> None:
