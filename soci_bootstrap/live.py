@@ -11,6 +11,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from soci_bootstrap import containers
@@ -87,12 +88,17 @@ def running(system: System) -> tuple[Running, ...]:
     Raises:
         CommandError: containerd did not say.
     """
-    spaces = Ctr(system).namespaces()
-    return tuple(
-        _container(space, container, Ctr(system, namespace=space).info(container))
-        for space in spaces
-        for container in Ctr(system, namespace=space).tasks()
-    )
+    found: list[Running] = []
+    for space in Ctr(system).namespaces():
+        ctr = Ctr(system, namespace=space)
+        for container in ctr.tasks():
+            try:
+                found.append(_container(space, container, ctr.info(container)))
+            except CommandError:
+                # It ended since: jobs do.
+                if container in ctr.tasks():
+                    raise
+    return tuple(found)
 
 
 def labels(found: Iterable[Running]) -> tuple[str, ...]:
@@ -168,18 +174,15 @@ def _is_sandbox(container: Running) -> bool:
 
 
 def _unmount(system: System, container: Running) -> None:
-    import os
-
     mounts = [path for path in containers.mount_points(system) if f"/sandboxes/{container.id}/" in path]
     if _is_sandbox(container) and container.network.startswith(("/run/netns/", "/var/run/netns/")):
         mounts.append(container.network)
     for path in mounts:
-        system.run(["umount", "-l", path], timeout=5)
+        system.run([system.which("umount") or "umount", "-l", path], timeout=5)
     if container.network in mounts:
-        try:
-            os.unlink(container.network)
-        except OSError:
-            return  # it was kubelet's network plugin's to clean up, and is out of use
+        # Else it was the network plugin's to clean up, and is out of use.
+        with suppress(BootstrapError):
+            system.remove(container.network)
 
 
 def _container(space: str, container_id: str, info: bytes) -> Running:
@@ -209,10 +212,8 @@ def _container(space: str, container_id: str, info: bytes) -> Running:
 
 def _quietly(do: Callable[..., None], *words: str, **options: bool) -> None:
     """What is stopped or gone already is what was wanted; what is left shows when it is removed."""
-    try:
+    with suppress(BootstrapError):
         do(*words, **options)
-    except BootstrapError:
-        return
 
 
 def _systemctl(system: System, *words: str, seconds: float = 10.0) -> str:
