@@ -1,25 +1,25 @@
 #!/bin/sh
-# Fetches soci-bootstrap's zipapp, checks it, runs it: [COMMAND] [OPTION]..., `install` by default. Ends with its
-# status; 2, or 1 for bad usage, bake, --root, --strict, where it never ran.
-{ # cut short, all this is a syntax error
+# Fetches, checks and runs soci-bootstrap's zipapp: [COMMAND] [OPTION]..., `install` by default.
+# Ends with its status; before it ran with 2, or 1 for bad usage, bake, --root, --strict.
+{ # cut short, this is a syntax error
 give_up() {
   echo "soci-bootstrap: ERROR $(printf %s "$*" | tr '\n' ' '); nothing was changed" >&2
   exit "$failed"
 }
 
 settle() {
-  failed=2 limit=${SOCI_BOOTSTRAP_DEADLINE:-} last=
-  [ -n "$limit" ] || limit=$(sed -n 's/^deadline *= *//p' /etc/soci-bootstrap/config.toml 2>/dev/null)
-  for word in "$command" "$@"; do
+  failed=2 limit=${SOCI_BOOTSTRAP_DEADLINE:-} file=${SOCI_BOOTSTRAP_CONFIG:-/etc/soci-bootstrap/config.toml} last=
+  for word in "$command" ${SOCI_BOOTSTRAP_STRICT:+--strict} "$@"; do
     case $last$word in
-      bake | --strict | --root | --root=*) failed=1 ;;
-      --deadline=* | --deadline?*) limit=${word#--deadline=} ;;
+      bake | --strict | --root*) failed=1 ;;
+      --deadline?*) limit=${word#*=} ;;
+      --config?*) file=${word#--config=} ;;
     esac
-    case $word in --deadline) last=$word ;; *) last= ;; esac
+    case $word in --deadline | --config) last=$word ;; *) last= ;; esac
   done
-  limit=${limit%%.*}
-  case $limit in '' | *[!0-9]*) limit=120 ;; esac
-  end=$(($(date +%s) + limit))
+  [ "$limit" ] || limit=$(sed -n 's/^ *deadline[= "]*//p' "$file" 2>/dev/null)
+  limit=${limit%%[!0-9]*}
+  end=$(($(date +%s) + ${limit:=120}))
 }
 
 remaining() {
@@ -36,17 +36,17 @@ find_python() {
 
 fetch() {
   case $url in
-    https://*) set -- curl -fsSL --proto =https --tlsv1.2 --connect-timeout 9 --retry 3 -o "$zipapp" "$url" ;;
+    https://*) set -- curl -gfsSL --proto =https --tlsv1.2 --connect-timeout 9 --retry 3 -o "$zipapp" "$url" ;;
     s3://*) set -- aws s3 cp --only-show-errors "$url" "$zipapp" ;;
     file:///*) set -- cp "${url#file://}" "$zipapp" ;;
     *) failed=1; give_up "can't fetch $shown: expected https://, s3:// or file:///" ;;
   esac
   for pause in 1 3 0; do
     remaining
-    why=$(timeout "$left" "$@" 2>&1 </dev/null)
+    why=$(timeout "$left" "$@" 2>&1)
     case $1-$? in
       *-0) return ;;
-      curl-7 | curl-18 | curl-35 | curl-52 | curl-56) sleep $pause ;; # broken off
+      curl-[67] | curl-[1359][2568]) sleep $pause ;; # broken off
       *) break ;;
     esac
   done
@@ -58,7 +58,7 @@ main() {
   umask 077
   export LC_ALL=C HOME="${HOME:-/root}" PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
   url=${SOCI_BOOTSTRAP_ZIPAPP_URL:-@ZIPAPP_URL@} sha256=${SOCI_BOOTSTRAP_ZIPAPP_SHA256:-@ZIPAPP_SHA256@}
-  shown=${url%%\?*} # not its signature
+  shown=$(echo "$url" | sed 's|//[^/]*@|//|;s|?.*||') # no secrets
   case ${1:-} in -* | '') command=install ;; *) command=$1; shift ;; esac
   settle "$@"
   case $url$sha256 in *@ZIP*) failed=1; give_up "set SOCI_BOOTSTRAP_ZIPAPP_URL and SOCI_BOOTSTRAP_ZIPAPP_SHA256" ;; esac
@@ -73,7 +73,6 @@ main() {
   remaining
   case $command in install | bake) set -- "$@" --deadline "$left" ;; esac
   "$python" -I "$zipapp" "$command" "$@" </dev/null
-  exit
 }
 
 main "$@"

@@ -221,6 +221,13 @@ class TestArguments:
             (["--deadline", "5", "--deadline", "30"], {}, "", 30),
             ([], {"SOCI_BOOTSTRAP_DEADLINE": "40"}, "deadline = 50\n", 40),
             ([], {}, "strict = true\ndeadline = 50\n", 50),
+            ([], {}, "  deadline=50.5 # a comment\n", 50),
+            ([], {}, 'deadline = "50"\n', 50),
+            (["--config", "other.toml"], {}, "deadline = 50\n", 60),
+            (["--config=other.toml"], {"SOCI_BOOTSTRAP_CONFIG": "absent"}, "deadline = 50\n", 60),
+            ([], {"SOCI_BOOTSTRAP_CONFIG": "other.toml"}, "deadline = 50\n", 60),
+            (["--config", "other.toml"], {"SOCI_BOOTSTRAP_DEADLINE": "40"}, "", 40),
+            (["--config", "absent"], {}, "deadline = 50\n", 120),
             (["--deadline", "soon"], {}, "", 120),
         ],
     )
@@ -234,7 +241,10 @@ class TestArguments:
         most: int,
     ) -> None:
         node.config.write_text(config)
-        node.environment.update(environment)
+        (tmp_path / "other.toml").write_text("deadline = 60\n")
+        arguments = [word.replace("other.toml", f"{tmp_path}/other.toml") for word in arguments]
+        for name, value in environment.items():
+            node.environment[name] = value.replace("other.toml", f"{tmp_path}/other.toml")
         argv = self.agent(node, tmp_path, *arguments)["argv"]
         assert argv[1:-2] == arguments
         assert argv[-2] == "--deadline"
@@ -254,6 +264,20 @@ class TestArguments:
 
 
 class TestFetching:
+    @pytest.mark.parametrize("status", [6, 7, 16, 18, 35, 52, 55, 56, 92])
+    def test_what_broke_off_is_tried_again(self, node: Node, tmp_path: Path, status: int) -> None:
+        (tmp_path / "agent.pyz").write_bytes(zipapp())
+        tried = tmp_path / "tried"
+        node.program("sleep", "exit 0")
+        node.program(
+            "curl",
+            f'for last; do :; done; [ "$last" = "https://[fd00::1]/x" ] || exit 3\n'
+            f"[ -e {tried} ] || {{ touch {tried}; exit {status}; }}\n"
+            f'while [ "$1" != -o ]; do shift; done; cp {tmp_path}/agent.pyz "$2"',
+        )
+        node.pin("https://[fd00::1]/x", zipapp())
+        assert node.run().returncode == 0
+
     @pytest.mark.parametrize("kind", ["busy", "cut"])
     def test_tries_again(self, node: Node, server: str, kind: str) -> None:
         node.pin(f"{server}/{kind}/zipapp", zipapp())
@@ -317,16 +341,28 @@ class TestFetching:
             (["bake"], 1),
             (["install", "--json"], 2),
             (["--deadline", "bake"], 2),
+            (["--config", "--strict"], 2),
         ],
     )
     def test_strictness_decides_the_status(self, node: Node, arguments: list[str], status: int) -> None:
         node.pin("file:///nowhere/agent.pyz", zipapp())
         assert_gave_up(node.run(*arguments), status)
 
+    def test_strictness_from_the_environment(self, node: Node) -> None:
+        node.environment["SOCI_BOOTSTRAP_STRICT"] = "true"
+        node.pin("file:///nowhere/agent.pyz", zipapp())
+        assert_gave_up(node.run(), 1)
+
     def test_a_signature_stays_out_of_the_log(self, node: Node, server: str) -> None:
         node.pin(f"{server}/status/403?X-Amz-Signature=secret", zipapp())
         done = node.run()
         assert_gave_up(done, 2, f"{server}/status/403")
+        assert "secret" not in done.stderr
+
+    def test_a_password_stays_out_of_the_log(self, node: Node, server: str) -> None:
+        node.pin(f"{server.replace('://', '://user:secret@')}/status/403/@scope", zipapp())
+        done = node.run()
+        assert_gave_up(done, 2, f"{server}/status/403/@scope")
         assert "secret" not in done.stderr
 
 
