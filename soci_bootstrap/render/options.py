@@ -28,7 +28,10 @@ _CLUSTER = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,99}")
 _AMI_VERSION = re.compile(r"latest|v[0-9]{8}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 # What may stand in a URL, minus the characters that shells, HCL or SSM would act upon.
-_URL = re.compile(r"(?:https|s3)://[A-Za-z0-9][A-Za-z0-9.:_-]*/[A-Za-z0-9._~:/?#@!&()*+,;=%-]+")
+_URL = re.compile(
+    r"(?:https|s3)://(?:[A-Za-z0-9][A-Za-z0-9.:_-]*|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?)"
+    r"/[A-Za-z0-9._~:/?#@!&()*+,;=%-]+"
+)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import io
 import json
 import marshal
 import os
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -136,6 +137,25 @@ def test_byte_code_is_for_the_python_that_compiled_it(
     assert "ours.py" in names
     assert ("ours.pyc" in names) == (sys.version_info[:2] == (3, 9))
     assert "NOTICE" in names
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("http://artifacts.example.com/a.pyz", "expected https://, s3:// or file:///"),
+        ("/srv/a.pyz", "expected https://, s3:// or file:///"),
+        ("https://artifacts.example.com/$(id)", "does not belong in a URL"),
+    ],
+)
+def test_a_url_that_the_stub_would_refuse_is_refused_before_anything_is_built(url: str, says: str) -> None:
+    done = subprocess.run(
+        [SCRIPTS / "build", "--zipapp-url", url], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith(f"build: --zipapp-url {url}")
+    assert says in done.stderr
 
 
 def test_attests_what_went_in(parts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
