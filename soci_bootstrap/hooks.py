@@ -7,19 +7,32 @@ line in the journal, never a containerd that does not start.
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from soci_bootstrap import containers, journal, probe, state
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.system import System
-from soci_bootstrap.unwire import Wired, config_files, from_json, leads_to_soci, snapshotter, unwire
+from soci_bootstrap.system import System, checked
+from soci_bootstrap.unwire import (
+    Wired,
+    config_files,
+    from_json,
+    leads_to_soci,
+    named,
+    snapshotter,
+    unwire,
+)
 
 if TYPE_CHECKING:
     from soci_bootstrap.ctr import Ctr
 
 RECORD = "/var/lib/soci-bootstrap/record.json"
 RESTART_OWED = "/run/soci-bootstrap/restart-owed"
+RESTARTED = "/run/soci-bootstrap/restarted"
+"""What becomes of it once containerd is restarted; either holds the time of the start that owed it."""
+_PAUSE = 600.0
+"""Seconds: a SOCI that comes and goes must not have containerd restarted each time."""
 _PATIENCE = 1.5
 """Seconds for a daemon whose start job is over: it answers at once, or it is not going to."""
 _PATIENCE_IN_USE = 2.0
@@ -35,7 +48,7 @@ def guard(system: System) -> None:
     if containers.on_snapshotter(system, wired.root):
         _wait_for(system, wired)
         return
-    _unwire(system, wired, "SOCI did not answer before containerd's start: this node pulls with overlayfs")
+    _unwire(system, wired, "SOCI did not answer before containerd's start")
 
 
 def verify(system: System) -> None:
@@ -45,25 +58,45 @@ def verify(system: System) -> None:
     wired = _wired(system)
     if wired is None:
         return
-    active = snapshotter(system, wired)
+    active = _effective(system, wired)
     ctr = Ctr(system)
     if active != "soci":
         _tell_if_overridden(system, wired, active)
         fit_images(system, ctr, active)
         return
     if not probe.answers(wired.address, _PATIENCE):
-        # An import would only wait for the same daemon; the guard has said what there is to say.
+        # An import would only wait for the same daemon. Where the guard met it, all is said and done.
+        if not os.path.exists(RESTART_OWED):
+            _fail_without_answer(system, wired)
         return
-    if _take(RESTART_OWED):
+    if _pay_restart():
         _restart_containerd(system)
         return
     try:
         _try_out(ctr)
     except BootstrapError as error:
-        _fail_after_start(system, wired, error)
+        _fail_after_start(system, wired, f"SOCI failed its check after containerd's start ({error})")
         return
     fit_images(system, ctr, active)
     state.recovered(system)
+
+
+def _effective(system: System, wired: Wired) -> str:
+    """The snapshotter that containerd runs with.
+
+    containerd 1 lets a file that it imports take the place of a plugin's whole section, whatever keys
+    that names; where there is one, only containerd itself can tell what came of it.
+    """
+    texts = [text for _, text in config_files(system, wired)]
+    program = system.which("containerd")
+    if program is None or len(texts) == 1:
+        return named(texts)
+    argv = [program, "--config", wired.containerd_config, "config", "dump"]
+    try:
+        dump = checked(argv, system.run(argv, timeout=1)).decode("utf-8", "replace")
+    except BootstrapError:
+        return named(texts)
+    return named([dump])
 
 
 def _try_out(ctr: Ctr) -> None:
@@ -101,25 +134,56 @@ def _wired(system: System) -> Wired | None:
 
 def _wait_for(system: System, wired: Wired) -> None:
     """Containers run on SOCI: unwiring would lose them. containerd starts wired, and again later."""
-    if probe.answers(wired.address, _PATIENCE_IN_USE):
+    if not probe.answers(wired.address, _PATIENCE_IN_USE):
+        _owe_restart(system)
+
+
+def _owe_restart(system: System) -> None:
+    """Have containerd restarted when SOCI answers: until then, CRI's list of images is empty."""
+    reason = "SOCI does not answer and containers run on it: containerd starts wired, "
+    if _restarted_lately():
+        again = "run `systemctl restart containerd` once SOCI stays up"
+        _fail_open(system, f"{reason}and is not restarted for it again so soon: {again}")
         return
     os.makedirs(os.path.dirname(RESTART_OWED), mode=0o755, exist_ok=True)
-    with open(RESTART_OWED, "w", encoding="ascii"):
-        pass
-    _fail_open(
-        system,
-        "SOCI does not answer and containers run on it: containerd starts wired, "
-        "and is restarted once when SOCI answers",
-    )
+    with open(RESTART_OWED, "w", encoding="ascii") as file:
+        file.write(str(time.monotonic()))
+    _fail_open(system, f"{reason}and is restarted once when SOCI answers")
 
 
-def _fail_after_start(system: System, wired: Wired, error: BootstrapError) -> None:
-    reason = f"SOCI failed its check after containerd's start ({error})"
+def _restarted_lately() -> bool:
+    try:
+        with open(RESTARTED, encoding="ascii") as file:
+            return time.monotonic() - float(file.read()) < _PAUSE
+    except (OSError, ValueError):
+        return False
+
+
+def _pay_restart() -> bool:
+    """Whether a restart is owed, which it is from now on no more."""
+    try:
+        os.replace(RESTART_OWED, RESTARTED)
+    except OSError:
+        return False
+    return True
+
+
+def _fail_without_answer(system: System, wired: Wired) -> None:
+    """SOCI was there for the guard, or the guard was cut off, and is not now."""
+    if containers.on_snapshotter(system, wired.root):
+        _owe_restart(system)
+    else:
+        _fail_after_start(system, wired, "SOCI does not answer after containerd's start")
+
+
+def _fail_after_start(system: System, wired: Wired, reason: str) -> None:
     if containers.on_snapshotter(system, wired.root):
         _fail_open(system, f"{reason}; containers run on it, so it stays wired")
         return
-    _unwire(system, wired, f"{reason}: this node pulls with overlayfs")
-    _restart_containerd(system)
+    _unwire(system, wired, reason)
+    if snapshotter(system, wired) != "soci":
+        # Where a file could not be changed, another start would only end here again.
+        _restart_containerd(system)
 
 
 def _tell_if_overridden(system: System, wired: Wired, active: str) -> None:
@@ -130,7 +194,8 @@ def _tell_if_overridden(system: System, wired: Wired, active: str) -> None:
         system,
         wired,
         f"containerd's configuration names {active} after our wiring (a drop-in or an imported file that "
-        "sorts after ours): this node pulls with it",
+        "sorts after ours)",
+        active,
     )
 
 
@@ -142,9 +207,12 @@ def _is_merged(system: System, wired: Wired) -> bool:
     return installed and any(wired.address in text for _, text in config_files(system, wired))
 
 
-def _unwire(system: System, wired: Wired, reason: str) -> None:
+def _unwire(system: System, wired: Wired, reason: str, active: str = "overlayfs") -> None:
     failures = unwire(system, wired)
-    _fail_open(system, "; ".join([reason, *failures]))
+    result = (
+        f"could not unwire it all: {'; '.join(failures)}" if failures else f"this node pulls with {active}"
+    )
+    _fail_open(system, f"{reason}: {result}")
     # A kubelet that runs already has read the image endpoint that was there before.
     _queue(system, "try-restart", "kubelet.service")
 
@@ -176,15 +244,10 @@ def fit_images(system: System, ctr: Ctr, active: str) -> None:
     state.save(system, replace(known, snapshotter=active))
 
 
-def _take(path: str) -> bool:
-    try:
-        os.unlink(path)
-    except OSError:
-        return False
-    return True
-
-
 def _fail_open(system: System, reason: str) -> None:
-    # Said first: a disk that can't be written to must not keep it from the journal.
+    """Say and record it; a disk that can't be written to must not keep the rest from being done."""
     journal.say(f"DEGRADED {reason}; {_REMEDY}")
-    state.degraded(system, reason)
+    try:
+        state.degraded(system, reason)
+    except BootstrapError as error:
+        journal.say(str(error))

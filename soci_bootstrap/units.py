@@ -14,13 +14,15 @@ from soci_bootstrap.unitfiles import ETC
 AGENT = "/usr/local/sbin/soci-bootstrap"
 RESTART_OWED = "/run/soci-bootstrap/restart-owed"
 """There while containerd runs wired but was started without SOCI."""
+RESTARTED = "/run/soci-bootstrap/restarted"
+"""What becomes of it with that restart; the guard looks when that was."""
 DEFAULT_ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
 DAEMONS_OWN = "/var/lib/soci-snapshotter-grpc"
 """SOCI keeps its own content store here, whatever its ``--root``."""
 CONTAINERD_DROPIN = f"{ETC}/containerd.service.d/{DROPIN_NAME}"
 NODEADM_DROPIN = f"{ETC}/containerd.service.d/10-soci-snapshotter.conf"
 _RESTART_ONCE = (
-    f"ExecStartPost=-/bin/sh -c 'rm {RESTART_OWED} 2>/dev/null"
+    f"ExecStartPost=-/bin/sh -c 'mv {RESTART_OWED} {RESTARTED} 2>/dev/null"
     " && exec systemctl --no-block try-restart containerd.service'"
 )
 _NOTE = "# Written by soci-bootstrap for this node; edits are overwritten.\n"

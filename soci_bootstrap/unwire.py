@@ -10,7 +10,7 @@ import fnmatch
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
 from soci_bootstrap import tomltext
@@ -81,8 +81,13 @@ def config_files(system: System, wired: Wired) -> Iterator[tuple[str, str]]:
 
 def snapshotter(system: System, wired: Wired) -> str:
     """The snapshotter that containerd's files name, the last one winning; overlayfs for none."""
-    named = [value for _, text in config_files(system, wired) for value in tomltext.values(text, KEY, TABLES)]
-    return named[-1] if named else "overlayfs"
+    return named(text for _, text in config_files(system, wired))
+
+
+def named(texts: Iterable[str]) -> str:
+    """The snapshotter that configurations name, the last one winning; overlayfs, the default, for none."""
+    found = [value for text in texts for value in tomltext.values(text, KEY, TABLES)]
+    return found[-1] if found else "overlayfs"
 
 
 def unwired(config: bytes) -> bytes:

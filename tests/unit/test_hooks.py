@@ -60,6 +60,7 @@ class Hook:
             fallback="",
         )
         monkeypatch.setattr(hooks, "RESTART_OWED", str(self.owed))
+        monkeypatch.setattr(hooks, "RESTARTED", str(self.owed.with_name("restarted")))
         monkeypatch.setattr(hooks, "_PATIENCE", 0.05)
         monkeypatch.setattr(hooks, "_PATIENCE_IN_USE", 0.05)
         monkeypatch.setattr(journal, "_SOCKET", str(tmp_path / "no journal"))
@@ -166,9 +167,12 @@ def test_guard_says_what_could_not_be_unwired(hook, capsys) -> None:
 def test_guard_tells_the_journal_although_nothing_can_be_written(hook, capsys) -> None:
     node = hook.node()
     node.refused = ("write",)
-    with pytest.raises(hooks.BootstrapError):
-        hooks.guard(node)
-    assert "DEGRADED SOCI did not answer" in capsys.readouterr().err
+    hooks.guard(node)
+    said = capsys.readouterr().err
+    assert "DEGRADED SOCI did not answer" in said
+    assert "overlayfs" not in said
+    assert "state.json: can't be written" in said
+    assert node.calls == ["systemctl --no-block try-restart kubelet.service"]
 
 
 @pytest.mark.parametrize(
@@ -228,11 +232,69 @@ def test_verify_where_all_images_fit(hook, capsys) -> None:
     assert capsys.readouterr().err == ""
 
 
-def test_verify_while_soci_is_down(hook) -> None:
+def test_verify_where_soci_died_since_the_guard(hook) -> None:
+    """Or the guard was cut off: nobody else is going to find out."""
     node = hook.node()
     hooks.verify(node)
+    assert unwired(node)
+    assert "does not answer after containerd's start: this node pulls with overlayfs" in (
+        state.load(node).degraded
+    )
+    assert node.calls == [
+        "systemctl --no-block try-restart kubelet.service",
+        "systemctl --no-block restart containerd.service",
+    ]
+
+
+def test_verify_where_soci_died_since_the_guard_under_containers(hook) -> None:
+    node = hook.node(**IN_USE)
+    hooks.verify(node)
+    assert wired(node)
+    assert hook.owed.exists()
+    assert "is restarted once when SOCI answers" in state.load(node).degraded
     assert node.calls == []
-    assert state.load(node) == State()
+
+
+def test_verify_has_nothing_to_add_to_what_the_guard_found(hook, capsys) -> None:
+    node = hook.node(**IN_USE)
+    hooks.guard(node)
+    capsys.readouterr()
+    hooks.verify(node)
+    assert capsys.readouterr().err == ""
+    assert hook.owed.exists()
+    assert node.calls == []
+
+
+def test_no_restart_after_restart_where_soci_comes_and_goes(hook, monkeypatch) -> None:
+    node = hook.node(**IN_USE)
+    hooks.guard(node)
+    # As SOCI's unit does it with the restart.
+    hook.owed.replace(hook.owed.with_name("restarted"))
+    hooks.guard(node)
+    assert not hook.owed.exists()
+    assert "not restarted for it again so soon" in state.load(node).degraded
+    assert wired(node)
+    monkeypatch.setattr(hooks, "_PAUSE", 0.0)
+    hooks.guard(node)
+    assert hook.owed.exists()
+
+
+def test_no_restart_where_another_start_would_end_here_again(hook) -> None:
+    hook.daemon(SETTINGS)
+    node = hook.node({**WORKS, f"{CTR}images import": STOPPED})
+    node.refused = (CONFIG,)
+    hooks.verify(node)
+    assert "could not unwire it all: write /etc/containerd/config.toml" in state.load(node).degraded
+    assert node.calls[-1] == "systemctl --no-block try-restart kubelet.service"
+
+
+def test_containerd_is_restarted_though_the_record_can_not_be_written(hook) -> None:
+    hook.daemon(SETTINGS)
+    node = hook.node({**WORKS, f"{CTR}images import": STOPPED})
+    node.refused = (state.PATH,)
+    hooks.verify(node)
+    assert unwired(node)
+    assert node.calls[-1] == "systemctl --no-block restart containerd.service"
 
 
 def test_verify_restarts_containerd_once_where_that_is_owed(hook) -> None:
@@ -299,6 +361,31 @@ def test_verify_where_another_file_overrides_the_wiring(hook) -> None:
     hooks.verify(node)
     assert unwired(node)
     assert "names overlayfs after our wiring" in state.load(node).degraded
+
+
+RUNTIME = "/etc/containerd/conf.d/99-nvidia.toml"
+SECTION = """version = 2
+[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.nvidia]
+runtime_type = "io.containerd.runc.v2"
+"""
+
+
+@pytest.mark.parametrize(
+    ("dump", "shadowed"),
+    [
+        (b'[plugins."io.containerd.grpc.v1.cri".containerd]\nsnapshotter = "overlayfs"\n', True),
+        (b"[plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'soci'\n", False),
+        (STOPPED, False),
+    ],
+)
+def test_verify_where_an_imported_file_replaces_the_section(hook, dump, shadowed) -> None:
+    """Without a word of a snapshotter: only containerd tells what it makes of the two."""
+    hook.daemon(SETTINGS)
+    node = hook.node({**WORKS, "containerd": dump}, **{RUNTIME: SECTION})
+    hooks.verify(node)
+    assert f"containerd --config {CONFIG} config dump" in node.calls
+    assert wired(node) is not shadowed
+    assert bool(state.load(node).degraded) is shadowed
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from soci_bootstrap.facts import SERVICE, SOCKET, AmiSoci
 from soci_bootstrap.items import File, Link, Phase
 from soci_bootstrap.system import System
 from soci_bootstrap.unitfiles import UnitFile, read_unit
-from soci_bootstrap.units import DEFAULT_ADDRESS, RESTART_OWED, ground, snapshotter
+from soci_bootstrap.units import DEFAULT_ADDRESS, RESTART_OWED, RESTARTED, ground, snapshotter
 
 ETC = "/etc/systemd/system"
 ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.soci"
@@ -55,6 +55,7 @@ def test_the_ground() -> None:
     assert (link.path, link.target) == (f"{ETC}/multi-user.target.wants/soci-bootstrap.service", unit.path)
     assert {item.phase for item in (agent, unit, link)} == {Phase.GROUND}
     assert b"TimeoutStartSec=10" in unit.data
+    assert b"TimeoutStopSec=2\n" in unit.data
     assert b"Before=cloud-final.service nodeadm-run.service" in unit.data
 
 
@@ -120,11 +121,12 @@ def test_the_service_either_way(tmp_path, theirs) -> None:
         "5",
         "10",
     )
+    assert one(unit, "TimeoutStopSec") == "10"
     assert one(unit, "StartLimitIntervalSec", "Unit") == "0"
     assert one(unit, "OOMScoreAdjust") == "-999"
     assert one(unit, "KillSignal") == "SIGTERM"
     assert unit.values("RequiresMountsFor", "Unit") == (ROOT,)
-    assert RESTART_OWED in one(unit, "ExecStartPost")
+    assert f"mv {RESTART_OWED} {RESTARTED} " in one(unit, "ExecStartPost")
     assert one(unit, "ExecStartPost").startswith("-")
     assert not NEVER & {directive.key for directive in unit.directives}
     assert unit.values("Requires", "Unit") == ()
@@ -186,4 +188,4 @@ def test_a_path_that_would_not_stay_itself(root) -> None:
 def test_what_a_hook_shares_with_a_unit() -> None:
     from soci_bootstrap import hooks
 
-    assert hooks.RESTART_OWED == units.RESTART_OWED
+    assert (hooks.RESTART_OWED, hooks.RESTARTED) == (units.RESTART_OWED, units.RESTARTED)
