@@ -42,6 +42,12 @@ class Request:
         Raises:
             UsageError: with every problem found.
         """
+        problems = self.problems()
+        if problems:
+            raise UsageError(problems)
+
+    def problems(self) -> list[str]:
+        """Why it can't be served safely, whatever the network; empty if it can."""
         problems: list[str] = []
         try:
             parse_version(self.version)
@@ -53,10 +59,7 @@ class Request:
             problems.append(f"--sha256 {self.sha256[:80]!r} is no digest: expected 64 hexadecimal digits")
         if self.mirror is not None and self.tarball is not None:
             problems.append("both --mirror and --tarball are given: expected one of them")
-        if not problems:
-            problems.extend(self._unsafe())
-        if problems:
-            raise UsageError(problems)
+        return problems or self._unsafe()
 
     def _unsafe(self) -> list[str]:
         scheme = self.mirror.split("://", 1)[0].lower() if self.mirror and "://" in self.mirror else ""
@@ -67,7 +70,7 @@ class Request:
             return [f"--mirror {redact_url(self.mirror or '')} is not a URL: expected https://host/path"]
         if self.digest() is not None:
             return []
-        what = f"the digest of SOCI {self.version} {self.arch} is not pinned"
+        what = f"the digest of SOCI {self.version} is not pinned"
         if scheme == "http":
             return [f"--mirror is plain http and {what}: give it with --sha256, or use https"]
         if self.tarball is not None:

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from soci_bootstrap import commandline, snapshotter
+from soci_bootstrap import commandline, releases, snapshotter
 from soci_bootstrap.commandline import CommandLine
 from soci_bootstrap.errors import StateError, UsageError
 from soci_bootstrap.options import OPTIONS
+from soci_bootstrap.request import Request
 from soci_bootstrap.snapshotter import GZIP_ARGS_KEY, GZIP_PATH_KEY
 from soci_bootstrap.sources import Given, ReadFile, gather
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 USUAL_ARGS = ("-d", "-c")
 """Of igzip, unpigz, gzip and all that are called like these."""
+
+_FETCHING = ("install", "bake", "plan", "render", "mirror")
+"""Commands that fetch a release, or have one fetched."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,15 @@ def _disagreements(settings: Settings, chosen: Mapping[str, Given]) -> Iterator[
             yield f"{chosen[name].source}: found {chosen[name].value}, expected it only with {only[name]}"
     if settings.command == "mirror" and settings.sha256 and not (settings.soci_version and settings.arch):
         yield "--sha256 with mirror needs --soci-version and --arch: a digest is of one archive"
+    if settings.command in _FETCHING:
+        # Told before anything is rendered or put in place. A pinned version is so for both architectures.
+        yield from Request(
+            settings.soci_version or releases.NEWEST,
+            settings.arch or releases.ARCHITECTURES[0],
+            sha256=settings.sha256,
+            mirror=settings.mirror,
+            tarball=settings.tarball,
+        ).problems()
 
 
 def _render_options(line: CommandLine, values: dict[str, object]) -> RenderOptions:

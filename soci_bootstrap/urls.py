@@ -18,6 +18,11 @@ def redact_url(url: str) -> str:
     return _USER_INFO.sub("", url).split("?", 1)[0].split("#", 1)[0]
 
 
+def holds_secret(url: str) -> bool:
+    """Whether ``url`` has user information, a signature or a token."""
+    return bool(_USER_INFO.search(url) or _SECRETS.search(url))
+
+
 def redact_text(text: str, limit: int = 300) -> str:
     """One printable line of somebody else's text, at most ``limit`` characters, secrets out of it."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -21,6 +21,7 @@ from soci_bootstrap.render.request import Request
 from soci_bootstrap.render.ssm import ssm_document
 from soci_bootstrap.render.terraform import terraform_module
 from soci_bootstrap.render.userdata import user_data
+from soci_bootstrap.urls import holds_secret
 
 if TYPE_CHECKING:
     from soci_bootstrap.console import Console
@@ -66,6 +67,12 @@ def run(settings: Settings, console: Console) -> Result:
     request = _request(settings)
     if request.options.kind == "ec2nodeclass" and request.options.cluster_name is None:
         console.warn("no --cluster-name given: the document says my-cluster in its role and its tags")
+    for flag, url in (("--zipapp-url", request.zipapp_url), ("--mirror", settings.mirror)):
+        if url and holds_secret(url):
+            console.warn(
+                f"{flag} holds credentials, and whoever may read the document, or a node's userData, has "
+                "them; s3:// with the instance's role needs none"
+            )
     text = render(request)
     document: dict[str, object] = {
         "kind": request.options.kind,
@@ -91,6 +98,11 @@ def _request(settings: Settings) -> Request:
         f"{argument!r} can't stand in a rendered document: expected printable ASCII"
         for argument in arguments
         if not (argument.isascii() and argument.isprintable())
+    )
+    found.extend(
+        f"{flag}: found {path!r}, expected the absolute path that it has on the node"
+        for flag, path in (("--tarball", settings.tarball), ("--mirror", settings.mirror))
+        if path is not None and "://" not in path and not path.startswith("/")
     )
     node_config = None
     if options.node_config is not None:

@@ -140,6 +140,30 @@ def test_a_default_that_was_asked_for_is_passed_on() -> None:
     assert install_arguments(load("render", "userdata", *PINNED, "--wiring", "auto")) == ("--wiring", "auto")
 
 
+@pytest.mark.parametrize("flag", ["--tarball", "--mirror"])
+def test_a_path_that_the_node_could_not_find_is_refused(flag: str) -> None:
+    digest = ("--sha256", DIGEST)
+    with pytest.raises(UsageError, match=f"{flag}: found 'a/b', expected the absolute path"):
+        rendered("userdata", *PINNED, flag, "a/b", *digest)
+    assert f"{flag} /a/b" in rendered("userdata", *PINNED, flag, "/a/b", *digest)[0].text
+
+
+@pytest.mark.parametrize(
+    ("flag", "url", "told"),
+    [
+        ("--mirror", "https://user:hunter2@mirror.test/a", True),
+        ("--mirror", "https://mirror.test/a?sig=hunter2", True),
+        ("--mirror", "https://mirror.test/a", False),
+        ("--zipapp-url", f"{URL}?X-Amz-Signature=hunter2", True),
+        ("--zipapp-url", f"{URL}?versionId=1", False),
+    ],
+)
+def test_credentials_that_userdata_would_show_are_warned_about(flag: str, url: str, told: bool) -> None:
+    said = rendered("userdata", *PINNED, flag, url)[1]
+    assert (f"WARNING {flag} holds credentials" in said) is told
+    assert "hunter2" not in said
+
+
 @pytest.mark.parametrize("value", ["/mnt/m\nx", "/mnt/mü", "/mnt/\x1b"])
 def test_arguments_that_no_document_can_carry_are_refused(value: str) -> None:
     with pytest.raises(UsageError, match="expected printable ASCII"):

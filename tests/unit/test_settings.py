@@ -206,6 +206,13 @@ def test_the_stronger_source_settles_what_excludes_each_other() -> None:
             "--decompressor and decompress_streams.gzip.path name different programs",
         ),
         ("install --tarball /t --mirror /m", "--tarball and --mirror exclude each other"),
+        *(
+            (f"{command} --soci-version 0.99.0 --{option}", "SOCI 0.99.0 is not pinned: give it with")
+            for command in ("install", "bake", "plan", "render userdata")
+            for option in ("mirror http://mirror.test", "tarball /t")
+        ),
+        ("mirror /d --soci-version 0.99.0 --mirror http://mirror.test", "--mirror is plain http"),
+        ("plan --mirror https://host:port/x", "is not a URL"),
         ("install -v -q", "exclude each other"),
         ("install --arch arm64", "--arch: found arm64, expected it only with --root or mirror"),
         ("install --vcpus 4", "--vcpus: found 4, expected it only with --root or config"),

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from soci_bootstrap.urls import redact_text, redact_url
+from soci_bootstrap.urls import holds_secret, redact_text, redact_url
 
 
 @pytest.mark.parametrize(
@@ -20,6 +20,20 @@ from soci_bootstrap.urls import redact_text, redact_url
 )
 def test_url(url: str, shown: str) -> None:
     assert redact_url(url) == shown
+
+
+@pytest.mark.parametrize(
+    ("url", "secret"),
+    [
+        ("https://user:hunter2@mirror.test/a", True),
+        ("https://mirror.test/a?X-Amz-Signature=hunter2", True),
+        ("https://mirror.test/a?sv=1&sig=hunter2", True),
+        ("https://mirror.test/@scope/a?versionId=1", False),
+        ("s3://bucket/prefix", False),
+    ],
+)
+def test_what_holds_a_secret(url: str, secret: bool) -> None:
+    assert holds_secret(url) is secret
 
 
 @pytest.mark.parametrize(
