@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from soci_bootstrap import (
@@ -269,18 +269,21 @@ class Convergence:
     ) -> None:
         """Let the next run with these settings see by stat() alone that there is nothing to do."""
         if not any(word.startswith("--config") for word in argv):
-            self._save_memo(self._memory(argv, environ, document, text))
+            self._save_memo(lambda: self._memory(argv, environ, document, text))
 
     def memorize_boot(self) -> None:
-        """The same after a boot that had something to do, for the settings of the last install."""
-        saved = self.system.read(memo.PATH)
-        renewed = memo.renewed(saved, self._memory((), {}, {}, "")) if saved else b""
-        if renewed and renewed != saved:
-            self._save_memo(renewed)
+        """The same after a boot that had something to do: for the next one, and for the last install."""
+        self._save_memo(
+            lambda: memo.renewed(self.system.read(memo.PATH) or b"", self._memory((), {}, {}, ""))
+        )
 
-    def _save_memo(self, data: bytes) -> None:
+    def _save_memo(self, make: Callable[[], bytes]) -> None:
         try:
-            self.system.write(memo.PATH, data, 0o600)
+            data = make()
+            if data:
+                self.system.write(memo.PATH, data, 0o600)
+            else:
+                self.system.remove(memo.PATH)
         except BootstrapError as error:
             self.console.debug(f"the next run takes the long way: {error}")
 

@@ -111,8 +111,10 @@ def run(settings: Settings, console: Console) -> InstallResult:
             run_.mode,
             time.monotonic() - started,
         )
-        if outcome in {"installed", "changed"} and settings.command == "install":
-            converged = replace(result, outcome="unchanged", steps=as_done(run_.steps))
+        if outcome in {"installed", "changed", "staged"} and settings.command == "install":
+            converged = replace(
+                result, outcome="unchanged", reason=None, steps=as_done(run_.steps), seconds=0.0
+            )
             run_.memorize(sys.argv[1:], os.environ, converged.document, converged.text)
     return result
 

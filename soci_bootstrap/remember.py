@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
 
 from soci_bootstrap import contentstore, memo, nodeconfig
@@ -24,7 +25,7 @@ def memory(
     document: Mapping[str, object],
     text: str,
 ) -> bytes:
-    """The bytes of ``memo.PATH``; none where stat() would not see what the node sees.
+    """The bytes of ``memo.PATH``; none where stat() would not see what the node sees, or this run did not.
 
     Args:
         system: through which everything was looked at and changed.
@@ -38,8 +39,12 @@ def memory(
     _look_at_what_may_come(system, found, desired)
     if _leads_away(system):
         return b""
+    record = load(system) or Record()
     touched = {path: listed for path, listed in system.touched.items() if _decides(path, found, desired)}
-    touched.update({memo.SETTINGS_FILE: False, RECORD: False})
+    touched[memo.SETTINGS_FILE] = False
+    if _changed_meanwhile(system, touched, record):
+        return b""
+    touched[RECORD] = False
     chosen = desired.decompressor
     inflater = [chosen.path, *chosen.args] if chosen.path else []
     store = {
@@ -47,7 +52,6 @@ def memory(
         "layer": found.store.foreign_layer.partition(":")[2],
         "pause": sorted(contentstore.pause_members(system)),
     }
-    record = load(system) or Record()
     recorded = {"outcome": record.outcome, "settings": dict(record.settings)}
     return memo.save_document(argv, environ, system.root, inflater, touched, store, recorded, document, text)
 
@@ -89,3 +93,20 @@ def _leads_away(system: System) -> bool:
         os.path.realpath(os.path.dirname(system.root + path)) != os.path.dirname(system.path(path))
         for path in paths
     )
+
+
+def _changed_meanwhile(system: System, touched: Mapping[str, bool], record: Record) -> bool:
+    """Whether someone else changed, since this run began, what it may have looked at before that."""
+    paths = {path for path in touched if path not in record.managed}
+    for directory in [path for path, listed in touched.items() if listed]:
+        paths.update(f"{directory}/{name}" for name in system.listdir(directory))
+    return any(_is_young(system, path) for path in paths - record.managed.keys())
+
+
+def _is_young(system: System, path: str) -> bool:
+    try:
+        found = os.lstat(system.path(path))
+    except OSError:
+        return False
+    # Of a directory its names are looked at, where they matter.
+    return not stat.S_ISDIR(found.st_mode) and found.st_ctime_ns >= system.began

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import stat
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -68,6 +69,7 @@ class System:
         self.root = os.path.realpath(root)
         self.live = self.root == "/"
         self.tag = tag
+        self.began = time.time_ns()
         self.touched: dict[str, bool] = {}
         """Every path that was looked at or changed, and whether it was listed: what a later run's
         stat() has to find unchanged."""

@@ -15,6 +15,7 @@ from soci_bootstrap import (
     converge,
     decompressor,
     facts,
+    install,
     journal,
     memo,
     nodeconfig,
@@ -393,6 +394,63 @@ def test_boot_converges(at_boot) -> None:
     at_boot.install()
     at_boot.boots()
     at_boot.node.remove(DROPIN)
+    boot.run(at_boot.node)
+    assert at_boot.wired()
+    assert state.load(at_boot.node).degraded == ""
+
+
+@pytest.mark.parametrize("staged", [False, True])
+def test_the_next_boot_takes_the_short_way(at_boot, monkeypatch, staged) -> None:
+    """After one that wrote something too, on a node that was baked, or whose install failed or was staged."""
+    at_boot.install()
+    if staged:
+        record = load(at_boot.node)
+        assert record is not None
+        save(at_boot.node, replace(record, outcome="staged"))
+    at_boot.boots()
+    at_boot.node.remove(DROPIN)
+    boot.run(at_boot.node)
+    known = json.loads(at_boot.node.read(memo.PATH) or b"{}")
+    assert memo._as_it_was(str(at_boot.root), known)
+    assert known["inflater"] == ["/usr/bin/unpigz", "-d", "-c"]
+    # It has no report for any install.
+    assert known["settings"] == memo._settings([], {})
+    at_boot.node.remove(DROPIN)
+    assert not memo._as_it_was(str(at_boot.root), known)
+
+
+def test_what_was_staged_is_the_boots_and_then_the_installs(at_boot, monkeypatch) -> None:
+    info = json.dumps({"Labels": {"io.kubernetes.pod.name": "web-0"}, "Snapshotter": "overlayfs"}).encode()
+    words = {
+        "namespaces ls": b"k8s.io\n",
+        "tasks ls": b"TASK PID STATUS\na 7 RUNNING\n",
+        "containers info": info,
+    }
+    at_boot.node.programs.update({f"ctr -n k8s.io {word}": said for word, said in words.items()})
+    at_boot.node.programs["systemctl show -p LoadState"] = b"LoadState=not-found\n"
+    at_boot.node.programs["systemctl show -p Id"] = (
+        SHOW.replace("inactive", "active").format(socket="active").encode()
+    )
+    monkeypatch.setattr(install, "System", lambda root: at_boot.node)
+    monkeypatch.setattr("sys.argv", ["soci-bootstrap", "install", "--set", "x=y"])
+    assert install.run(at_boot.settings, trees.QUIET).outcome == "staged"
+    root = str(at_boot.root)
+    known = json.loads(at_boot.node.read(memo.PATH) or b"{}")
+    assert not memo._as_it_was(root, known)
+    del at_boot.node.programs["systemctl show -p Id"]
+    at_boot.boots()
+    boot.run(at_boot.node)
+    after = json.loads(at_boot.node.read(memo.PATH) or b"{}")
+    assert memo._as_it_was(root, after)
+    assert after["settings"] == known["settings"] == memo._settings(["install", "--set", "x=y"], {})
+    assert after["document"]["outcome"] == "unchanged"
+    assert after["document"]["reason"] is None
+
+
+def test_a_memo_that_cannot_be_made_is_none(at_boot) -> None:
+    at_boot.install()
+    at_boot.boots()
+    at_boot.node.refused = (memo.PATH,)
     boot.run(at_boot.node)
     assert at_boot.wired()
     assert state.load(at_boot.node).degraded == ""

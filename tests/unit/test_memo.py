@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import trees
 from nodes import write
 
-from soci_bootstrap import install, memo, resources
+from soci_bootstrap import install, memo, resources, software
 from soci_bootstrap.record import RECORD
 from soci_bootstrap.settings import load
 from soci_bootstrap.system import read_regular
@@ -75,6 +76,8 @@ def test_what_it_reports(installed) -> None:
     assert isinstance(document["seconds"], float)
     assert document["seconds"] < 1
     assert text.startswith("unchanged: SOCI")
+    # Not how long the install took.
+    assert text.endswith(" 0.0 s")
     assert installed.install() == "unchanged"
 
 
@@ -257,6 +260,30 @@ def test_a_link_that_leads_out_of_an_image(tree) -> None:
     assert tree.install() == "installed"
     assert not tree.told()
     assert tree.install() == "unchanged"
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("/etc/eks/nodeadm.d/90-late.yaml", False),
+        ("/etc/systemd/system/containerd.service.d/late.conf", False),
+        ("/etc/soci-bootstrap/config.toml", False),
+        ("/usr/bin/igzip", False),
+        ("/var/lib/other", True),
+    ],
+)
+def test_what_comes_while_it_runs_is_looked_at(tree, monkeypatch, path, told) -> None:
+    """The plan was made without it."""
+    fetch = software.fetch
+
+    def fetch_slowly(*arguments) -> None:
+        time.sleep(0.05)
+        trees.put(tree.root, path, "", 0o755)
+        fetch(*arguments)
+
+    monkeypatch.setattr(software, "fetch", fetch_slowly)
+    assert tree.install() == "installed"
+    assert tree.told() is told
 
 
 # -- what a boot leaves -------------------------------------------------------------------------
