@@ -48,7 +48,8 @@ resource "aws_launch_template" "soci" {
 
   lifecycle {
     precondition {
-      condition     = length(local.soci_user_data) <= %(limit)d
+      # EC2 counts bytes, length() characters.
+      condition     = length(replace(urlencode(local.soci_user_data), "/%%[0-9A-F]{2}/", "x")) <= %(limit)d
       error_message = "The userData is over EC2's limit of %(limit)d bytes before base64."
     }
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +21,18 @@ ARGUMENTS = (
     "--deadline",
     "60",
 )
+
+
+def merged_by_karpenter(text: str) -> str:
+    """What EC2 gets: each part with its Content-Type alone, then Karpenter's own; no carriage returns."""
+    own = "# Karpenter Generated NodeConfig\napiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec: {}\n"
+    parts = [
+        (part["Content-Type"], part.get_payload()) for part in email.message_from_string(text).get_payload()
+    ]
+    lines = ["MIME-Version: 1.0", 'Content-Type: multipart/mixed; boundary="//"', ""]
+    for content_type, body in [*parts, ("application/node.eks.aws", own)]:
+        lines += ["--//", f"Content-Type: {content_type}", "", body]
+    return "\n".join([*lines, "--//--", ""]).replace("\r", "")
 
 
 def make(

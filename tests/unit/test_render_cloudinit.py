@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from render_requests import ARGUMENTS, NODE_CONFIG, make
+from render_requests import ARGUMENTS, NODE_CONFIG, make, merged_by_karpenter
 
 from soci_bootstrap.render import Request, render
 from soci_bootstrap.render.userdata import shell_part
@@ -87,12 +87,16 @@ def cloud_init() -> list[str]:
         ),
     ],
 )
+@pytest.mark.parametrize("karpenter", [False, True])
 def test_cloud_init_finds_the_parts_and_the_whole_script(
-    request_: Request, types: list[str], cloud_init: list[str]
+    request_: Request, types: list[str], cloud_init: list[str], karpenter: bool
 ) -> None:
+    text = render(request_)
+    if karpenter:
+        text, types = merged_by_karpenter(text), [*types, "application/node.eks.aws"]
     done = subprocess.run(
         [*cloud_init, "-c", TAKE_APART],
-        input=render(request_),
+        input=text,
         capture_output=True,
         text=True,
         check=False,

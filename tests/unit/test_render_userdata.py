@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from render_requests import ARGUMENTS, DIGEST, NODE_CONFIG, URL, make
+from render_requests import ARGUMENTS, DIGEST, NODE_CONFIG, URL, make, merged_by_karpenter
 
 from soci_bootstrap.errors import UsageError
 from soci_bootstrap.render import Request, render
@@ -62,6 +62,15 @@ def test_the_url_and_the_digest_are_pinned() -> None:
     text = render(make("userdata"))
     assert URL in text
     assert DIGEST in text
+
+
+@pytest.mark.parametrize("node_config", [None, NODE_CONFIG.replace("\n", "\r\n")])
+def test_karpenters_merge_keeps_our_parts_as_they_are(node_config: str | None) -> None:
+    text = render(make("userdata", ("--mirror", "/m/-- // --//"), node_config=node_config))
+    ours = [(kind, body.strip()) for kind, body in parts(text)]
+    merged = [(kind, body.strip()) for kind, body in parts(merged_by_karpenter(text))]
+    assert merged[:-1] == ours
+    assert merged[-1][1].startswith("# Karpenter Generated NodeConfig\n")
 
 
 def padded(size: int, **kwargs: str) -> Request:

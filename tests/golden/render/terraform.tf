@@ -84,7 +84,8 @@ resource "aws_launch_template" "soci" {
 
   lifecycle {
     precondition {
-      condition     = length(local.soci_user_data) <= 16384
+      # EC2 counts bytes, length() characters.
+      condition     = length(replace(urlencode(local.soci_user_data), "/%[0-9A-F]{2}/", "x")) <= 16384
       error_message = "The userData is over EC2's limit of 16384 bytes before base64."
     }
   }
