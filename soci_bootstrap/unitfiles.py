@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from soci_bootstrap.errors import StateError
 from soci_bootstrap.system import System
 
 ETC = "/etc/systemd/system"
@@ -15,6 +16,7 @@ _SEARCHED = (
     "/usr/lib/systemd/system",
     "/lib/systemd/system",
 )
+_MASK = "/dev/null"
 _CONFIGURED = ("/etc/systemd", "/run/systemd", "/usr/local/lib/systemd", "/usr/lib/systemd")
 
 
@@ -56,13 +58,38 @@ def read_unit(system: System, name: str, without: str = "") -> UnitFile:
         system: where.
         name: the unit, with its suffix.
         without: the name of a drop-in to leave out (our own).
+
+    Raises:
+        StateError: it is SOCI's, and masked. Any other that is masked is as good as not there.
     """
-    path = next((f"{d}/{name}" for d in _SEARCHED if system.read(f"{d}/{name}") is not None), "")
+    path = _first(system, name)
+    if path and system.followed(path) == _MASK:
+        if name.startswith("soci-snapshotter."):
+            raise _masked(name, path)
+        return UnitFile(name, "", ())
     directives = list(_parse(system.read(path) or b"")) if path else []
     for dropin in _dropins(system, name):
         if dropin.rsplit("/", 1)[1] != without:
             directives += _parse(system.read(dropin) or b"")
     return UnitFile(name, path, tuple(directives))
+
+
+def _first(system: System, name: str) -> str:
+    """The main file of a unit by precedence, or what masks it; empty for none."""
+    for directory in _SEARCHED:
+        path = f"{directory}/{name}"
+        if system.followed(path) == _MASK or system.read(path) is not None:
+            return path
+    return ""
+
+
+def _masked(name: str, path: str) -> StateError:
+    return StateError(
+        f"{name} is masked",
+        found=f"{path} leads to {_MASK}",
+        expected="a unit that may be started",
+        remedy=f"run `systemctl unmask {name}` where SOCI is wanted",
+    )
 
 
 def read_manager(system: System) -> UnitFile:
@@ -80,7 +107,7 @@ def _dropins(system: System, name: str, searched: tuple[str, ...] = _SEARCHED) -
         for file in system.listdir(f"{directory}/{name}.d"):
             if file.endswith(".conf"):
                 chosen[file] = f"{directory}/{name}.d/{file}"
-    return [chosen[file] for file in sorted(chosen)]
+    return [chosen[file] for file in sorted(chosen) if system.followed(chosen[file]) != _MASK]
 
 
 def _parse(data: bytes) -> list[Directive]:

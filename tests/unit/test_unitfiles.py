@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 from nodes import write
 
+from soci_bootstrap.errors import StateError
 from soci_bootstrap.system import System
 from soci_bootstrap.unitfiles import read_manager, read_unit
 
@@ -10,8 +13,15 @@ LIB = "/usr/lib/systemd/system/x.service"
 ETC = "/etc/systemd/system/x.service"
 
 
-def unit(tmp_path, files, without=""):
-    return read_unit(System(str(write(tmp_path, files))), "x.service", without)
+def unit(tmp_path, files, without="", name="x.service"):
+    return read_unit(system(tmp_path, files), name, without)
+
+
+def system(tmp_path, files) -> System:
+    """With a /dev/null that is one: it can't be read as a file."""
+    (tmp_path / "dev").mkdir()
+    os.mkfifo(tmp_path / "dev/null")
+    return System(str(write(tmp_path, files)))
 
 
 @pytest.mark.parametrize(
@@ -47,6 +57,12 @@ def unit(tmp_path, files, without=""):
             "",
             (),
         ),
+        # Masked: as good as not there, drop-ins included.
+        (
+            {ETC: "-> /dev/null", LIB: "[Service]\nEnvironment=A\n", f"{ETC}.d/a.conf": "Environment=B"},
+            "",
+            (),
+        ),
         (
             {ETC: "-> /usr/lib/other.service", "/usr/lib/other.service": "[Service]\nEnvironment=A\n"},
             ETC,
@@ -74,3 +90,10 @@ def test_manager(tmp_path) -> None:
     }
     manager = read_manager(System(str(write(tmp_path, files))))
     assert manager.values("DefaultEnvironment", "Manager") == ("A=1", "B=2")
+
+
+@pytest.mark.parametrize("name", ["soci-snapshotter.service", "soci-snapshotter.socket"])
+def test_socis_own_is_told_to_be_masked(tmp_path, name) -> None:
+    """Whoever masked it does not want it started: to write over that would be no repair."""
+    with pytest.raises(StateError, match=f"{name} is masked.*systemctl unmask {name}"):
+        unit(tmp_path, {f"/etc/systemd/system/{name}": "-> /dev/null"}, name=name)
