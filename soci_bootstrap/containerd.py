@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from soci_bootstrap import environment, toml
+from soci_bootstrap import environment, toml, unwire
 from soci_bootstrap.errors import CommandError, WiringError
 from soci_bootstrap.paths import PLAIN, is_plain
 from soci_bootstrap.system import System
@@ -22,6 +22,28 @@ ROOT = "/var/lib/containerd"
 SOCKET = "/run/containerd/containerd.sock"
 VERSION_FILE = "/etc/eks/containerd-version.txt"
 _VERSION = re.compile(rb"(?<![\w.])v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?!\d)")
+
+
+_UNANNOTATED = "disable_snapshot_annotations"
+_SNAPSHOTS = ("snapshotter/snapshots", "snapshots")
+"""Where a snapshotter keeps them, below its root: SOCI, and those that it descends from."""
+
+
+@dataclass(frozen=True)
+class NamedSoci:
+    """SOCI as a configuration of containerd names it.
+
+    Attributes:
+        address: of its socket, empty where it does not say.
+        root: its exports.root, empty where it does not say.
+        snapshotter: whether images are unpacked with it.
+        annotated: whether it gets to know which image a layer is of, without which it pulls nothing.
+    """
+
+    address: str
+    root: str
+    snapshotter: bool = True
+    annotated: bool = True
 
 
 @dataclass(frozen=True)
@@ -37,6 +59,7 @@ class Containerd:
         variables: what they and systemd's defaults make of its environment, by name.
         config: that file's bytes, empty for none.
         config_mode: its permission bits.
+        soci: SOCI as that file names it, where there are snapshots below its root.
     """
 
     present: bool
@@ -47,6 +70,7 @@ class Containerd:
     variables: Mapping[str, str] = field(default_factory=dict)
     config: bytes = b""
     config_mode: int = 0o644
+    soci: NamedSoci | None = None
 
 
 def observe(system: System, unit: UnitFile) -> Containerd:
@@ -69,7 +93,45 @@ def observe(system: System, unit: UnitFile) -> Containerd:
         variables=environment.of_service(system, unit),
         config=config,
         config_mode=system.entry(config_path).mode or 0o644,
+        soci=_soci_in_use(system, config, config_path),
     )
+
+
+def soci_in(config: bytes, name: str) -> NamedSoci | None:
+    """SOCI as a configuration names it, in either dialect; None where it does not.
+
+    Raises:
+        StateError: the configuration is not TOML.
+    """
+    if b"soci" not in config:
+        return None
+    document = toml.loads(config, name)
+    tables = [_below(document, *path) for path in unwire.TABLES]
+    snapshotter = any(table.get(unwire.KEY) == "soci" for table in tables)
+    plugins = _below(document, "proxy_plugins")
+    if "soci" not in plugins and not snapshotter:
+        return None
+    plugin = _below(plugins, "soci")
+    return NamedSoci(
+        address=str(plugin.get("address") or "").replace("unix://", "", 1),
+        root=str(_below(plugin, "exports").get("root") or ""),
+        snapshotter=snapshotter,
+        annotated=any(table.get(_UNANNOTATED) is False for table in tables),
+    )
+
+
+def _below(table: Mapping[str, Any], *path: str) -> dict[str, Any]:
+    found: Any = table
+    for key in path:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def _soci_in_use(system: System, config: bytes, config_path: str) -> NamedSoci | None:
+    found = soci_in(config, config_path)
+    if found is None or not is_plain(found.root):
+        return None
+    return found if any(system.listdir(f"{found.root}/{place}") for place in _SNAPSHOTS) else None
 
 
 def parse_version(output: bytes) -> tuple[int, int, int] | None:
@@ -125,10 +187,9 @@ def concurrent_unpacks(config: bytes, name: str) -> int:
     """
     if b"max_concurrent_unpacks" not in config:
         return 1
-    table: Any = toml.loads(config, name)
-    for key in ("plugins", "io.containerd.transfer.v1.local", "max_concurrent_unpacks"):
-        table = table.get(key) if isinstance(table, dict) else None
-    return table if isinstance(table, int) else 1
+    table = _below(toml.loads(config, name), "plugins", "io.containerd.transfer.v1.local")
+    found = table.get("max_concurrent_unpacks")
+    return found if isinstance(found, int) else 1
 
 
 def wired(config: bytes, dialect: str, address: str, root: str, name: str) -> bytes:
@@ -142,7 +203,7 @@ def wired(config: bytes, dialect: str, address: str, root: str, name: str) -> by
         name: the file's path, for errors.
 
     Returns:
-        ``config`` itself where it says all of that already, else TOML.
+        ``config`` itself where it says all of that already, in a way that the hooks can change; else TOML.
 
     Raises:
         StateError: it is not TOML.
@@ -161,12 +222,14 @@ def wired(config: bytes, dialect: str, address: str, root: str, name: str) -> by
     document.setdefault("version", 3 if dialect == "v3" else 2)
     merge(document, keys("v3" if document["version"] == 3 else "v2", address, root), name)
     after = toml.dumps(document)
-    return config if after == before else after
+    # What the hooks could not take back, such as an inline table, is written anew as well.
+    kept = after == before and unwire.named([config.decode()]) == "soci"
+    return config if kept else after
 
 
 def keys(dialect: str, address: str, root: str) -> dict[str, Any]:
     """The tables that make containerd use SOCI, in schema 2's or 3's dialect."""
-    image = {"snapshotter": "soci", "disable_snapshot_annotations": False}
+    image = {"snapshotter": "soci", _UNANNOTATED: False}
     plugins: dict[str, Any] = {"io.containerd.cri.v1.images": image}
     if dialect == "v2":
         plugins = {"io.containerd.grpc.v1.cri": {"containerd": image}}

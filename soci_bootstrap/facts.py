@@ -164,7 +164,7 @@ def _node_config(system: System, record: Record | None) -> nodeconfig.NodeConfig
         static = remembered.pop("static")
         return nodeconfig.NodeConfig(
             **{**remembered, "later": tuple(remembered["later"])},
-            static=nodeconfig.StaticWiring(**static) if static else None,
+            static=containerd_.NamedSoci(**static) if static else None,
         )
     return nodeconfig.read(system)
 

@@ -22,8 +22,7 @@ def starts_with_soci(system: System, found: Facts, wiring: Wiring) -> bool:
     unit = found.units.get("containerd.service")
     if unit is not None and unit.active == "active":
         return False
-    config = found.node_config
-    return bool(config.static or config.gate) or leads_to_soci(system, for_hooks(wiring, found))
+    return wiring.static or found.node_config.gate or leads_to_soci(system, for_hooks(wiring, found))
 
 
 def override(system: System, found: Facts, wiring: Wiring, record: Record) -> tuple[Record, bool]:

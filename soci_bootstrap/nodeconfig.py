@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from soci_bootstrap import toml
+from soci_bootstrap.containerd import NamedSoci, soci_in
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.system import System
 
@@ -23,15 +23,10 @@ _V3_PLUGINS = ("io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime")
 _V2_PLUGIN = "io.containerd.grpc.v1.cri"
 # In YAML's block strings as in JSON's escaped ones.
 _SNAPSHOTTER = re.compile(r"""\bsnapshotter\s*=\s*\\?["']soci\b""")
-_SETTING = r"""\b{}\s*=\s*\\?["'](/[^"'\\]*)"""
-
-
-@dataclass(frozen=True)
-class StaticWiring:
-    """SOCI as the user's own containerd configuration wires it (the published recipe)."""
-
-    address: str
-    root: str
+_TABLE = re.compile(r"""(?=\[\s*[\w"'\\])""")
+_PLUGIN = re.compile(r"""\[\s*proxy_plugins\s*\.\s*\\?["']?soci(?![\w-])""")
+_ANNOTATED = re.compile(r"\bdisable_snapshot_annotations\s*=\s*false\b")
+_SETTING = r"""\b{}\s*=\s*\\?["'](?:unix://)?(/[^"'\\]*)"""
 
 
 @dataclass(frozen=True)
@@ -42,16 +37,17 @@ class NodeConfig:
         containerd: whether it configures containerd at all.
         v3: whether that names a plugin of containerd's schema 3 (nodeadm's own text test).
         gate: the FastImagePull feature gate.
-        static: SOCI wired by the user, or None.
+        static: SOCI as the user names it, and wires it with the published recipe; or None.
         raid: the local storage strategy, lower case, empty for none.
         image_endpoint: kubelet's imageServiceEndpoint, empty where it is not set.
-        later: drop-ins that sort after ours and name a snapshotter or an image endpoint.
+        later: drop-ins that sort after ours and name a snapshotter, SOCI's proxy plugin, an image
+            endpoint, or the gate as on.
     """
 
     containerd: bool = False
     v3: bool = False
     gate: bool = False
-    static: StaticWiring | None = None
+    static: NamedSoci | None = None
     raid: str = ""
     image_endpoint: str = ""
     later: tuple[str, ...] = ()
@@ -67,7 +63,7 @@ def dropin_paths(system: System) -> tuple[str, ...]:
 
 
 def read(system: System, *, cached: bool = True) -> NodeConfig:
-    """The user's NodeConfig, from the cache and the other drop-ins.
+    """The user's NodeConfig, from the cache without what our own drop-in says, and the other drop-ins.
 
     Args:
         system: the node.
@@ -78,11 +74,17 @@ def read(system: System, *, cached: bool = True) -> NodeConfig:
     """
     cache = _read_cache(system) if cached else {}
     spec = _table(cache, "spec")
-    text = _table(spec, "containerd").get("config") or ""
-    text = text if isinstance(text, str) else ""
-    gate = _table(spec, "featureGates").get(GATE) is True
-    endpoint = _table(_table(spec, "kubelet"), "config").get("imageServiceEndpoint")
-    static = _static(text)
+    text = _config(spec)
+    gate = _table(spec, "featureGates").get(GATE)
+    endpoint = _endpoint(spec)
+    static = soci_in(_bytes(text), "the NodeConfig's containerd.config")
+    ours = _ours(system)
+    if static and static == soci_in(_bytes(_config(ours)), DROPIN):
+        # nodeadm has merged it into its cache since.
+        static = replace(static, snapshotter=False)
+    if endpoint == _endpoint(ours):
+        endpoint = ""
+    gate = gate is True or (gate is False and _table(ours, "featureGates").get(GATE) is False)
     scanned, later = text, []
     for path in dropin_paths(system):
         other = _without_comments((system.read(path) or b"").decode("utf-8", "replace"))
@@ -90,8 +92,8 @@ def read(system: System, *, cached: bool = True) -> NodeConfig:
         if _configures_containerd(other):
             scanned += other
         gate = _gate_in(other, gate)
-        static = _static_in(other) or static
-        if path > DROPIN and ("snapshotter" in other or "imageServiceEndpoint" in other):
+        static = _over(_soci_in_text(other), static)
+        if path > DROPIN and _overrides(other):
             later.append(path)
     return NodeConfig(
         containerd=bool(scanned.strip()),
@@ -99,7 +101,7 @@ def read(system: System, *, cached: bool = True) -> NodeConfig:
         gate=gate,
         static=static,
         raid=str(_table(_table(spec, "instance"), "localStorage").get("strategy") or "").lower(),
-        image_endpoint=endpoint if isinstance(endpoint, str) else "",
+        image_endpoint=endpoint,
         later=tuple(later),
     )
 
@@ -115,6 +117,32 @@ def _read_cache(system: System) -> dict[str, Any]:
     if not isinstance(cache, dict):
         raise _bad_cache(type(cache).__name__)
     return cache
+
+
+def _ours(system: System) -> dict[str, Any]:
+    """What our own drop-in specifies; nothing where there is none, or none that we wrote."""
+    try:
+        document = json.loads(system.read(DROPIN) or b"{}")
+    except (ValueError, RecursionError):
+        return {}
+    return _table(document, "spec") if isinstance(document, dict) else {}
+
+
+def _config(spec: dict[str, Any]) -> str:
+    return _text(_table(spec, "containerd").get("config"))
+
+
+def _endpoint(spec: dict[str, Any]) -> str:
+    return _text(_table(_table(spec, "kubelet"), "config").get("imageServiceEndpoint"))
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _bytes(text: str) -> bytes:
+    # JSON has texts that UTF-8 has not; the TOML reader refuses what comes of them.
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _bad_cache(found: str) -> StateError:
@@ -139,6 +167,12 @@ def _configures_containerd(text: str) -> bool:
     )
 
 
+def _overrides(text: str) -> bool:
+    """Whether a drop-in that sorts after ours takes anything out of our hands."""
+    named = any(word in text for word in ("snapshotter", "imageServiceEndpoint"))
+    return named or _soci_in_text(text) is not None or _gate_in(text, default=False)
+
+
 def _without_comments(text: str) -> str:
     """A drop-in without the lines that are comments, in YAML and in the TOML within it."""
     return "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
@@ -155,24 +189,26 @@ def _gate_in(text: str, default: bool) -> bool:
     return default
 
 
-def _static(text: str) -> StaticWiring | None:
-    if "soci" not in text:
-        return None
-    document = toml.loads(text, "the NodeConfig's containerd.config")
-    plugins = _table(document, "plugins")
-    v2 = _table(_table(plugins, _V2_PLUGIN), "containerd")
-    v3 = _table(plugins, _V3_PLUGINS[0])
-    if "soci" not in (v2.get("snapshotter"), v3.get("snapshotter")):
-        return None
-    plugin = _table(_table(document, "proxy_plugins"), "soci")
-    return StaticWiring(str(plugin.get("address") or ""), str(_table(plugin, "exports").get("root") or ""))
-
-
-def _static_in(text: str) -> StaticWiring | None:
-    """SOCI wired in a drop-in, YAML or JSON: by a text scan, as for the dialect."""
+def _soci_in_text(text: str) -> NamedSoci | None:
+    """SOCI in a drop-in, YAML or JSON: by a text scan, as for the dialect."""
     text = text.replace("\\n", "\n")
-    if not _SNAPSHOTTER.search(text):
+    tables = _TABLE.split(text)
+    plugin = "".join(table for table in tables if _PLUGIN.match(table))
+    snapshotter = _SNAPSHOTTER.search(text) is not None
+    if not plugin and not snapshotter:
         return None
-    plugin = text.partition("proxy_plugins")[2]
     address, root = (re.search(_SETTING.format(key), plugin) for key in ("address", "root"))
-    return StaticWiring(address[1] if address else "", root[1] if root else "")
+    annotated = _ANNOTATED.search(text) is not None
+    return NamedSoci(address[1] if address else "", root[1] if root else "", snapshotter, annotated)
+
+
+def _over(one: NamedSoci | None, other: NamedSoci | None) -> NamedSoci | None:
+    """What both say together, ``one`` winning."""
+    if one is None or other is None:
+        return one or other
+    return NamedSoci(
+        one.address or other.address,
+        one.root or other.root,
+        one.snapshotter or other.snapshotter,
+        one.annotated or other.annotated,
+    )

@@ -17,6 +17,7 @@ from soci_bootstrap.unwire import Wired
 _KUBELET_DIR = "/etc/kubernetes/kubelet/config.json.d"
 ROOT_NAME = "io.containerd.snapshotter.v1.soci"
 CONTAINERD_ENDPOINT = f"unix://{containerd.SOCKET}"
+_IMAGES, _CRI = "io.containerd.cri.v1.images", "io.containerd.grpc.v1.cri"
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,12 @@ def choose(asked: str, facts: Facts, snapshotter_root: str | None) -> Wiring:
         StateError: a file can't be parsed.
     """
     config = facts.node_config
-    static = config.static
     mode = _mode(asked, facts)
-    address = (static.address if static else "") or facts.ami.address or DEFAULT_ADDRESS
-    root = snapshotter_root or (static.root if static else "") or f"{facts.containerd.root}/{ROOT_NAME}"
+    # The user's word comes first; then what images lie in already, which no other root would know.
+    named = [found for found in (config.static, facts.containerd.soci) if found]
+    address = next((found.address for found in named if found.address), facts.ami.address or DEFAULT_ADDRESS)
+    roots = [snapshotter_root, *(found.root for found in named), f"{facts.containerd.root}/{ROOT_NAME}"]
+    root = next(path for path in roots if path)
     dialect = _dialect(facts)
     items: tuple[Item, ...] = ()
     fallback = None
@@ -72,7 +75,13 @@ def choose(asked: str, facts: Facts, snapshotter_root: str | None) -> Wiring:
     if config.gate:
         # Its Requires= would keep containerd down with SOCI. Before systemd reads its units anew.
         items = (*items, Gone("gate-drop-in", NODEADM_DROPIN, Phase.CONFIGURATION))
-    return Wiring(mode, dialect, address, root, static is not None, items, fallback, _warnings(facts, mode))
+    return Wiring(mode, dialect, address, root, _is_static(facts), items, fallback, _warnings(facts, mode))
+
+
+def _is_static(facts: Facts) -> bool:
+    """Whether the user's NodeConfig has images unpacked with SOCI by itself."""
+    static = facts.node_config.static
+    return static is not None and static.snapshotter
 
 
 def _mode(asked: str, facts: Facts) -> str:
@@ -99,7 +108,9 @@ def _mode(asked: str, facts: Facts) -> str:
 def _dialect(facts: Facts) -> str:
     """The dialect that the user's configuration speaks; nodeadm's own text test decides."""
     version = facts.containerd.version
-    if version is None or version[0] < 2:
+    if version is None:
+        return "v3" if facts.node_config.v3 else "v2"
+    if version[0] < 2:
         return "v2"
     return "v2" if facts.node_config.containerd and not facts.node_config.v3 else "v3"
 
@@ -107,8 +118,9 @@ def _dialect(facts: Facts) -> str:
 def _nodeadm_items(facts: Facts, dialect: str, address: str, root: str) -> tuple[Item, ...]:
     config = facts.node_config
     endpoint = f"unix://{address}"
-    tables: dict[str, Any] = {} if config.static else containerd.keys(dialect, address, root)
-    kubelet_endpoint = "" if config.static and config.image_endpoint == endpoint else endpoint
+    complete = config.static == containerd.NamedSoci(address, root)
+    tables: dict[str, Any] = {} if complete else containerd.keys(dialect, address, root)
+    kubelet_endpoint = "" if _is_static(facts) and config.image_endpoint == endpoint else endpoint
     data = _dropin(tables, kubelet_endpoint, config.gate)
     unwired = _fallback(facts, dialect, address, root) or b""
     if data is None:
@@ -120,24 +132,19 @@ def _nodeadm_items(facts: Facts, dialect: str, address: str, root: str) -> tuple
 def _fallback(facts: Facts, dialect: str, address: str, root: str) -> bytes | None:
     """The drop-in of a node that failed open.
 
-    SOCI stays known to containerd, which otherwise could not delete what lies there. What the
-    user's own NodeConfig wires is overridden; what only we wired is simply not there.
+    SOCI stays known to containerd, which otherwise could not delete what lies there, and the dialect
+    stays what it was: nodeadm chooses its template by that. What the user's own NodeConfig wires is
+    overridden; a snapshotter that only we named is simply not there.
     """
-    tables = containerd.proxy_plugin(address, root)
-    endpoint = ""
-    if facts.node_config.static:
-        tables = {}
-        containerd.merge(tables, containerd.keys(dialect, address, root), DROPIN)
-        _overlayfs(tables)
-        endpoint = CONTAINERD_ENDPOINT
-    return _dropin(tables, endpoint, facts.node_config.gate)
-
-
-def _overlayfs(tables: dict[str, Any]) -> None:
-    del tables["proxy_plugins"]
-    plugins = tables["plugins"]
-    image = plugins.get("io.containerd.cri.v1.images") or plugins["io.containerd.grpc.v1.cri"]["containerd"]
+    tables = containerd.keys(dialect, address, root)
+    image = tables["plugins"].get(_IMAGES) or tables["plugins"][_CRI]["containerd"]
+    if not _is_static(facts):
+        del image["snapshotter"]
+        return _dropin(tables, "", facts.node_config.gate)
     image["snapshotter"] = "overlayfs"
+    if facts.node_config.static == containerd.NamedSoci(address, root):
+        del tables["proxy_plugins"]
+    return _dropin(tables, CONTAINERD_ENDPOINT, facts.node_config.gate)
 
 
 def _dropin(tables: dict[str, Any], endpoint: str, gate: bool) -> bytes | None:
@@ -180,7 +187,7 @@ def _kubelet_item(found: kubelet.Kubelet, endpoint: str) -> File:
 
 def _warnings(facts: Facts, mode: str) -> tuple[str, ...]:
     warnings = [
-        f"{path} sorts after ours and names a snapshotter or an image endpoint: it wins over our wiring"
+        f"{path} sorts after ours and names a snapshotter, SOCI, an image endpoint or {GATE}: it wins"
         for path in facts.node_config.later
         if mode == "nodeadm"
     ]

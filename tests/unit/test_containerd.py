@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nodes import Node, captured, write
 
-from soci_bootstrap import containerd, toml
+from soci_bootstrap import containerd, toml, unwire
 from soci_bootstrap.errors import CommandError, StateError, WiringError
 from soci_bootstrap.system import System
 from soci_bootstrap.unitfiles import read_unit
@@ -110,6 +110,26 @@ def test_root(tmp_path, config, root) -> None:
     assert seen(tmp_path, {"/etc/containerd/config.toml": config}).root == root
 
 
+PROXY = f"[proxy_plugins.soci]\naddress = '{ADDRESS}'\n[proxy_plugins.soci.exports]\nroot = '/mnt/soci'\n"
+
+
+@pytest.mark.parametrize(
+    ("config", "below", "root"),
+    [
+        (PROXY, "/mnt/soci/snapshotter/snapshots/1", "/mnt/soci"),
+        (PROXY, "/mnt/soci/snapshots/1", "/mnt/soci"),
+        (PROXY, "/mnt/soci/snapshotter/snapshots", None),
+        (PROXY, "/mnt/other", None),
+        (PROXY.replace("/mnt/soci", "/mnt/a b"), "/mnt/a b/snapshots/1", None),
+        (PROXY.replace("/mnt/soci", ""), "/snapshots/1", None),
+        ("version = 3\n", "/mnt/soci/snapshots/1", None),
+    ],
+)
+def test_soci_in_use(tmp_path, config, below, root) -> None:
+    found = seen(tmp_path, {"/etc/containerd/config.toml": config, below: None}).soci
+    assert (found.root if found else None) == root
+
+
 def test_a_configuration_that_is_not_toml(tmp_path) -> None:
     with pytest.raises(StateError, match=r"/etc/containerd/config\.toml is not TOML"):
         seen(tmp_path, {"/etc/containerd/config.toml": "root = [\n"})
@@ -201,6 +221,24 @@ def test_the_users_runtimes_stay() -> None:
     at(before, V3).update(snapshotter="soci", disable_snapshot_annotations=False)
     before["proxy_plugins"] = after["proxy_plugins"]
     assert after == before
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "[plugins]\n'io.containerd.cri.v1.images' = {{ snapshotter = 'soci', {} }}",
+        "[plugins.'io.containerd.cri.v1.images']\nsnapshotter = \"so\\u0063i\"\n{}",
+    ],
+)
+def test_wired_in_a_way_that_hooks_can_not_take_back(table) -> None:
+    proxy = f"type = 'snapshot'\naddress = '{ADDRESS}'\n[proxy_plugins.soci.exports]\nroot = '{ROOT}'\n"
+    table = table.format("disable_snapshot_annotations = false")
+    config = f"version = 3\n{table}\n[proxy_plugins.soci]\n{proxy}".encode()
+    wired = containerd.wired(config, "v3", ADDRESS, ROOT, "x")
+    assert toml.loads(wired, "x") == toml.loads(config, "x")
+    assert unwire.named([unwire.unwired(wired).decode()]) == "overlayfs"
+    assert b"overlayfs" in unwire.unwired(wired)
+    assert containerd.wired(wired, "v3", ADDRESS, ROOT, "x") == wired
 
 
 def test_wired_already_is_not_a_byte_different() -> None:

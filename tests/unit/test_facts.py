@@ -8,9 +8,10 @@ import pytest
 from nodes import Node, captured, write
 
 from soci_bootstrap import facts, memo, resources
+from soci_bootstrap.containerd import NamedSoci
 from soci_bootstrap.errors import CommandError, StateError, UnsupportedArchitectureError
 from soci_bootstrap.facts import AMI_BINARY, SERVICE, SOCKET, AmiSoci, UnitState
-from soci_bootstrap.nodeconfig import NodeConfig, StaticWiring
+from soci_bootstrap.nodeconfig import NodeConfig
 from soci_bootstrap.record import Before, Record
 from soci_bootstrap.system import ABSENT, Completed, System
 from soci_bootstrap.tuning import Machine
@@ -148,7 +149,7 @@ def test_nodeadm(tmp_path, start, expected) -> None:
 CACHE = {"/run/eks/nodeadm/config.json": captured("nodeadm-cache-static-soci.json")}
 STATIC = NodeConfig(
     containerd=True,
-    static=StaticWiring(ADDRESS, "/var/lib/containerd/io.containerd.snapshotter.v1.soci"),
+    static=NamedSoci(ADDRESS, "/var/lib/containerd/io.containerd.snapshotter.v1.soci"),
     image_endpoint=f"unix://{ADDRESS}",
     later=("/etc/eks/nodeadm.d/60-x.yaml",),
 )

@@ -6,8 +6,9 @@ import pytest
 from nodes import captured, write
 
 from soci_bootstrap import nodeconfig
+from soci_bootstrap.containerd import NamedSoci
 from soci_bootstrap.errors import StateError
-from soci_bootstrap.nodeconfig import CACHE, DROPIN, NodeConfig, StaticWiring
+from soci_bootstrap.nodeconfig import CACHE, DROPIN, NodeConfig
 from soci_bootstrap.system import System
 
 ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
@@ -15,8 +16,9 @@ ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.soci"
 STATIC_TOML = (
     f'[proxy_plugins.soci]\ntype = "snapshot"\naddress = "{ADDRESS}"\n'
     f'[proxy_plugins.soci.exports]\nroot = "{ROOT}"\n'
-    "[plugins.'io.containerd.cri.v1.images']\nsnapshotter = \"soci\"\n"
+    "[plugins.'io.containerd.cri.v1.images']\nsnapshotter = \"soci\"\ndisable_snapshot_annotations = false\n"
 )
+NAMED = STATIC_TOML.partition("[plugins.")[0]
 V3 = "plugins.'io.containerd.cri.v1.images'"
 
 
@@ -41,9 +43,7 @@ def dropin(name: str) -> str:
         ({CACHE: captured("nodeadm-cache-user-v2.json")}, NodeConfig(containerd=True)),
         (
             {CACHE: captured("nodeadm-cache-static-soci.json")},
-            NodeConfig(
-                containerd=True, static=StaticWiring(ADDRESS, ROOT), image_endpoint=f"unix://{ADDRESS}"
-            ),
+            NodeConfig(containerd=True, static=NamedSoci(ADDRESS, ROOT), image_endpoint=f"unix://{ADDRESS}"),
         ),
         ({CACHE: cache("")}, NodeConfig()),
         ({CACHE: cache(" \n")}, NodeConfig()),
@@ -69,12 +69,21 @@ def test_cache(tmp_path, files, expected) -> None:
 @pytest.mark.parametrize(
     ("config", "static"),
     [
-        (STATIC_TOML, StaticWiring(ADDRESS, ROOT)),
-        ('[plugins."io.containerd.grpc.v1.cri".containerd]\nsnapshotter = "soci"\n', StaticWiring("", "")),
-        ("[proxy_plugins.soci]\ntype = 'snapshot'\n", None),
+        (STATIC_TOML, NamedSoci(ADDRESS, ROOT)),
+        (STATIC_TOML.replace("/run/", "unix:///run/"), NamedSoci(ADDRESS, ROOT)),
+        (STATIC_TOML.replace("false", "true"), NamedSoci(ADDRESS, ROOT, annotated=False)),
+        (
+            '[plugins."io.containerd.grpc.v1.cri".containerd]\nsnapshotter = "soci"\n',
+            NamedSoci("", "", annotated=False),
+        ),
+        # As users of the gate do it, who want its root elsewhere.
+        (NAMED, NamedSoci(ADDRESS, ROOT, snapshotter=False, annotated=False)),
         ("# soci\n", None),
         (f"[{V3}]\nsnapshotter = 'stargz'\nx = 'soci'\n", None),
-        (f"[{V3}]\nsnapshotter = 'soci'\n[proxy_plugins]\nsoci = 1\n", StaticWiring("", "")),
+        (
+            f"[{V3}]\nsnapshotter = 'soci'\n[proxy_plugins]\nsoci = 1\n",
+            NamedSoci("", "", annotated=False),
+        ),
     ],
 )
 def test_static_wiring(tmp_path, config, static) -> None:
@@ -89,6 +98,7 @@ def test_static_wiring(tmp_path, config, static) -> None:
         ("{", "Expecting property name"),
         (b"\xff", "decode"),
         (cache("soci = ["), "containerd.config is not TOML"),
+        (cache("soci = '\ud800'"), "containerd.config is not TOML"),
         ("[" * 200_000, "recursion"),
     ],
 )
@@ -153,12 +163,21 @@ def test_the_gate_in_other_drop_ins(tmp_path, cached, text, gate) -> None:
 @pytest.mark.parametrize(
     ("text", "static"),
     [
-        (json.dumps({"spec": {"containerd": {"config": STATIC_TOML}}}), StaticWiring(ADDRESS, ROOT)),
+        (json.dumps({"spec": {"containerd": {"config": STATIC_TOML}}}), NamedSoci(ADDRESS, ROOT)),
         (
             "spec:\n  containerd:\n    config: |\n" + STATIC_TOML.replace("[", "      ["),
-            StaticWiring(ADDRESS, ROOT),
+            NamedSoci(ADDRESS, ROOT),
         ),
-        (YAML.format("snapshotter='soci'"), StaticWiring("", "")),
+        (YAML.format("snapshotter='soci'"), NamedSoci("", "", annotated=False)),
+        (
+            YAML.format(
+                "[proxy_plugins.other]\n      address = '/run/o.sock'\n      [proxy_plugins.soci]\n"
+                "      address = 'unix:///run/s.sock'\n      [proxy_plugins.third.exports]\n"
+                "      root = '/mnt/third'"
+            ),
+            NamedSoci("/run/s.sock", "", snapshotter=False, annotated=False),
+        ),
+        (YAML.format("[proxy_plugins.soci-next]\n      address = '/run/o.sock'"), None),
         (YAML.format("# snapshotter = 'soci'"), None),
         (YAML.format("snapshotter = 'overlayfs'"), None),
         (YAML.format("disable_snapshotter = 'soci'"), None),
@@ -168,11 +187,23 @@ def test_static_wiring_in_other_drop_ins(tmp_path, text, static) -> None:
     assert seen(tmp_path, {dropin("10-a.yaml"): text}).static == static
 
 
+def test_soci_as_several_name_it(tmp_path) -> None:
+    files = {
+        CACHE: cache(STATIC_TOML),
+        dropin("10-a.yaml"): YAML.format("[proxy_plugins.soci.exports]\n      root = '/mnt/soci'"),
+    }
+    assert seen(tmp_path, files).static == NamedSoci(ADDRESS, "/mnt/soci")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "later"),
     [
         ("60-a.yaml", YAML.format("snapshotter = 'overlayfs'"), True),
         ("50-soci-bootstrap.yaml", "imageServiceEndpoint: x", True),
+        ("60-a.yaml", YAML.format("[proxy_plugins.soci.exports]"), True),
+        ("60-a.yaml", YAML.format("[proxy_plugins.other]"), False),
+        ("60-a.yaml", "featureGates: {FastImagePull: true}", True),
+        ("60-a.yaml", "featureGates: {FastImagePull: false}", False),
         ("40-a.yaml", YAML.format("snapshotter = 'overlayfs'"), False),
         ("60-a.yaml", "spec: {}\n", False),
     ],
@@ -183,3 +214,42 @@ def test_what_sorts_after_ours(tmp_path, name, text, later) -> None:
 
 def test_ours_is_not_the_users(tmp_path) -> None:
     assert seen(tmp_path, {DROPIN: YAML.format("snapshotter = 'soci'")}) == NodeConfig()
+
+
+OURS = {
+    "containerd": {"config": STATIC_TOML},
+    "kubelet": {"config": {"imageServiceEndpoint": f"unix://{ADDRESS}"}},
+    "featureGates": {"FastImagePull": False},
+}
+
+
+@pytest.mark.parametrize(
+    ("cached", "expected"),
+    [
+        # Once nodeadm-run has merged it, the cache says what we said; with nothing remembered, that shows.
+        (OURS, NodeConfig(containerd=True, v3=True, gate=True, static=NamedSoci(ADDRESS, ROOT, False))),
+        # Before that it is all the user's.
+        ({"featureGates": {"FastImagePull": True}}, NodeConfig(gate=True)),
+        ({}, NodeConfig()),
+        (
+            {
+                "containerd": {"config": STATIC_TOML.replace(ROOT, "/mnt/soci")},
+                "kubelet": {"config": {"imageServiceEndpoint": "unix:///run/other.sock"}},
+            },
+            NodeConfig(
+                containerd=True,
+                v3=True,
+                static=NamedSoci(ADDRESS, "/mnt/soci"),
+                image_endpoint="unix:///run/other.sock",
+            ),
+        ),
+    ],
+)
+def test_the_cache_without_ours(tmp_path, cached, expected) -> None:
+    files = {CACHE: json.dumps({"spec": cached}), DROPIN: json.dumps({"spec": OURS})}
+    assert seen(tmp_path, files) == expected
+
+
+@pytest.mark.parametrize("data", ["", "[]", "{", "[" * 100_000, '{"spec": 1}'])
+def test_a_drop_in_of_our_name_that_is_none(tmp_path, data) -> None:
+    assert seen(tmp_path, {CACHE: cache(STATIC_TOML), DROPIN: data}).static == NamedSoci(ADDRESS, ROOT)

@@ -12,13 +12,14 @@ from nodes import write
 
 from soci_bootstrap import decompressor, plan, releases, toml
 from soci_bootstrap.apply import Applier
+from soci_bootstrap.containerd import NamedSoci
 from soci_bootstrap.contentstore import ContentStore
 from soci_bootstrap.decompressor import CarriedFile
 from soci_bootstrap.errors import DecompressorError, UsageError, WiringError
 from soci_bootstrap.facts import SERVICE, SOCKET, AmiSoci, UnitState
 from soci_bootstrap.items import Daemon, File, Gone, Link, Phase, Restored
 from soci_bootstrap.kubelet import Kubelet
-from soci_bootstrap.nodeconfig import NodeConfig, StaticWiring
+from soci_bootstrap.nodeconfig import NodeConfig
 from soci_bootstrap.plan import (
     CONFIG,
     DAEMON,
@@ -452,7 +453,7 @@ VARIED = st.builds(
         containerd=st.booleans(),
         v3=st.booleans(),
         gate=st.booleans(),
-        static=st.sampled_from([None, StaticWiring("", ""), StaticWiring("/run/u.sock", "/mnt/soci")]),
+        static=st.sampled_from([None, NamedSoci("", ""), NamedSoci("/run/u.sock", "/mnt/soci")]),
         image_endpoint=st.sampled_from(["", "unix:///run/u.sock"]),
     ),
     ami=st.sampled_from([AmiSoci(), AMI, replace(AMI, version=None), AmiSoci(service=True)]),

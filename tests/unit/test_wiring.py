@@ -9,19 +9,20 @@ from known import FACTS, OTHER, facts
 from nodes import captured
 
 from soci_bootstrap import toml, wiring
-from soci_bootstrap.containerd import Containerd
+from soci_bootstrap.containerd import Containerd, NamedSoci
 from soci_bootstrap.errors import StateError, WiringError
 from soci_bootstrap.facts import AmiSoci
 from soci_bootstrap.items import File, Gone, Phase
 from soci_bootstrap.kubelet import Kubelet
-from soci_bootstrap.nodeconfig import DROPIN, NodeConfig, StaticWiring
+from soci_bootstrap.nodeconfig import DROPIN, NodeConfig
 from soci_bootstrap.registries import Registry
 from soci_bootstrap.wiring import _KUBELET_DIR, CONTAINERD_ENDPOINT, Wiring, choose, for_hooks
 
 ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
 ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.soci"
 V2 = b'version = 2\n[plugins."io.containerd.grpc.v1.cri"]\nx = 1\n'
-STATIC = StaticWiring("/run/user.sock", "/mnt/soci")
+STATIC = NamedSoci("/run/user.sock", "/mnt/soci")
+IN_USE = NamedSoci("/run/hand.sock", "/var/lib/soci-snapshotter-grpc")
 
 
 def file(chosen: Wiring, name: str) -> File:
@@ -78,6 +79,8 @@ def test_no_mode(asked, found, words) -> None:
         ((2, 0, 0), NodeConfig(), "v3"),
         ((1, 7, 27), NodeConfig(), "v2"),
         (None, NodeConfig(), "v2"),
+        # That nodeadm would refuse on containerd 1.
+        (None, NodeConfig(containerd=True, v3=True), "v3"),
         # As the user's configuration speaks: one without any name of schema 3 means 2.
         ((2, 2, 6), NodeConfig(containerd=True), "v2"),
         ((2, 2, 6), NodeConfig(containerd=True, v3=True), "v3"),
@@ -102,7 +105,23 @@ def test_dialect(version, config, dialect) -> None:
         (facts(ami=AmiSoci(socket=True, address="/run/ami.sock")), None, "/run/ami.sock", ROOT),
         (facts(node_config=NodeConfig(static=STATIC)), None, "/run/user.sock", "/mnt/soci"),
         (facts(node_config=NodeConfig(static=STATIC)), "/mnt/asked", "/run/user.sock", "/mnt/asked"),
-        (facts(node_config=NodeConfig(static=StaticWiring("", ""))), None, ADDRESS, ROOT),
+        (facts(node_config=NodeConfig(static=NamedSoci("", ""))), None, ADDRESS, ROOT),
+        # A root alone, as those name it who use the gate.
+        (
+            facts(node_config=NodeConfig(gate=True, static=NamedSoci("", "/mnt/soci", False))),
+            None,
+            ADDRESS,
+            "/mnt/soci",
+        ),
+        # Images that lie elsewhere already stay usable, whoever wired that: the gate, or someone by hand.
+        (facts(containerd={"soci": IN_USE}), None, "/run/hand.sock", "/var/lib/soci-snapshotter-grpc"),
+        (facts(containerd={"soci": IN_USE}), "/mnt/asked", "/run/hand.sock", "/mnt/asked"),
+        (
+            facts(node_config=NodeConfig(static=STATIC), containerd={"soci": IN_USE}),
+            None,
+            "/run/user.sock",
+            "/mnt/soci",
+        ),
         (
             facts(node_config=NodeConfig(static=STATIC), ami=AmiSoci(socket=True, address="/run/ami.sock")),
             None,
@@ -135,8 +154,19 @@ def test_the_drop_in() -> None:
     }
     # What is left after failing open: containerd goes on knowing SOCI.
     assert wired.unwired == chosen.fallback
-    assert list(tables(chosen.fallback)) == ["proxy_plugins"]
+    left, kept = tables(wired.data), tables(chosen.fallback)
+    del left["plugins"]["io.containerd.cri.v1.images"]["snapshotter"]
+    # The dialect's plugin is still named: by that nodeadm chooses its template.
+    assert kept == left
     assert list(spec(chosen.fallback)) == ["containerd"]
+
+
+@pytest.mark.parametrize("config", [NodeConfig(), NodeConfig(containerd=True), NodeConfig(True, v3=True)])
+@pytest.mark.parametrize("version", [(2, 2, 6), (1, 7, 27), None])
+def test_failing_open_keeps_the_dialect(version, config) -> None:
+    chosen = choose("auto", facts(containerd={"version": version}, node_config=config), None)
+    plugins = list(tables(chosen.fallback or b"")["plugins"])
+    assert plugins == list(tables(file(chosen, "wiring").data)["plugins"])
 
 
 @pytest.mark.parametrize(
@@ -162,6 +192,38 @@ def test_a_static_wiring_is_not_duplicated(config, endpoint) -> None:
         assert spec(file(chosen, "wiring").data) == {
             "kubelet": {"config": {"imageServiceEndpoint": endpoint}}
         }
+
+
+@pytest.mark.parametrize(
+    ("static", "asked"),
+    [
+        (STATIC, "/mnt/asked"),
+        (NamedSoci("", ""), None),
+        (NamedSoci("/run/user.sock", ""), None),
+        # containerd's default keeps SOCI from what it needs to know.
+        (replace(STATIC, annotated=False), None),
+    ],
+)
+def test_a_static_wiring_that_would_not_work_is_completed(static, asked) -> None:
+    config = NodeConfig(containerd=True, v3=True, static=static, image_endpoint="unix:///run/user.sock")
+    chosen = choose("auto", facts(node_config=config), asked)
+    found = tables(file(chosen, "wiring").data)
+    image = {"snapshotter": "soci", "disable_snapshot_annotations": False}
+    assert found["plugins"]["io.containerd.cri.v1.images"] == image
+    plugin = {"type": "snapshot", "address": chosen.address, "exports": {"root": chosen.root}}
+    assert found["proxy_plugins"]["soci"] == plugin
+    assert chosen.static
+    # It is the user's all the same, so that failing open has to override it.
+    kept = tables(chosen.fallback or b"")
+    assert kept["plugins"]["io.containerd.cri.v1.images"]["snapshotter"] == "overlayfs"
+    assert kept["proxy_plugins"]["soci"] == plugin
+
+
+def test_a_root_alone_is_no_wiring() -> None:
+    static = NamedSoci("", "/mnt/soci", snapshotter=False, annotated=False)
+    chosen = choose("auto", facts(node_config=NodeConfig(containerd=True, static=static)), None)
+    assert not chosen.static
+    assert "kubelet" not in spec(chosen.fallback or b"")
 
 
 @pytest.mark.parametrize(
