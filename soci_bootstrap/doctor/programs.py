@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from soci_bootstrap import registries
 from soci_bootstrap.ctr import NAMESPACE, Ctr
-from soci_bootstrap.doctor import outputs
+from soci_bootstrap.doctor import outputs, redact
 from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import Daemon, Effective, Images, Process, Registry, Unit
 from soci_bootstrap.doctor.tasks import Task
@@ -47,13 +47,15 @@ def version(system: System, program: str) -> tuple[int, bytes]:
 
 
 def journal_errors(system: System, unit: Seen[Unit]) -> tuple[str, ...]:
-    """Errors of SOCI's running daemon, or of this boot where none runs."""
+    """Errors of SOCI's running daemon, or of this boot where none runs; signed URLs without signature."""
     argv = [find(system, "journalctl"), "--no-pager", "-q", "-b", "-o", "json", "-n", _JOURNAL_LINES]
     if isinstance(unit, Unit) and unit.invocation and unit.active == "active":
         argv.append(f"_SYSTEMD_INVOCATION_ID={unit.invocation}")
     else:
         argv += ["-u", SERVICE]
-    return outputs.journal_errors(checked(argv, system.run(argv, timeout=_SECONDS)))
+    lines = outputs.journal_errors(checked(argv, system.run(argv, timeout=_SECONDS)))
+    # doctor's output goes where a node's does: to logs that more people read than its journal.
+    return tuple(map(redact.text, lines))
 
 
 def process(system: System, unit: Unit, daemon: Daemon) -> Process:

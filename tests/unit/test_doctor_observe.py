@@ -147,6 +147,18 @@ def test_a_probe_that_fails_is_removed_too(tmp_path: Path, address: str) -> None
     assert [call for call in system.calls if " soci rm " in call]
 
 
+def test_a_layers_signed_url_is_not_passed_on(tmp_path: Path, address: str) -> None:
+    url = "https://layers.s3.amazonaws.com/one?X-Amz-Security-Token=SECRET&X-Amz-Signature=SECRET"
+    said = json.dumps({"level": "error", "msg": f"Get {url}: compressed digests did not match"})
+    with listening(address, SETTINGS_FRAME):
+        line = json.dumps({"MESSAGE": said, "PRIORITY": "6"}).encode()
+        checks = checked(node(tmp_path, address, journalctl=line))
+    found = checks["service.journal"].found
+    assert "https://layers.s3.amazonaws.com/one" in found
+    assert "did not match" in found
+    assert "SECRET" not in found
+
+
 def test_a_probe_is_removed_where_doctor_is_interrupted(
     tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
