@@ -105,10 +105,10 @@ def run(settings: Settings, console: Console) -> InstallResult:
             outcome,
             reason,
             run_.steps,
-            run_.version,
+            run_.planning.version,
             run_.arch,
             run_.sha256,
-            run_.mode,
+            run_.planning.mode,
             time.monotonic() - started,
         )
         if outcome in {"installed", "changed", "staged"} and settings.command == "install":

@@ -12,7 +12,6 @@ from nodes import Node, captured, write
 
 from soci_bootstrap import (
     boot,
-    converge,
     decompressor,
     facts,
     install,
@@ -20,6 +19,7 @@ from soci_bootstrap import (
     memo,
     nodeconfig,
     preflight,
+    registries,
     resources,
     state,
 )
@@ -274,7 +274,7 @@ def test_a_boot_asks_nobody(machine, monkeypatch, known, words) -> None:
     save(machine.node, replace(record, **known))
     machine.certs("127.0.0.1:1")
     machine.boots()
-    monkeypatch.setattr(converge.registries, "ask", nobody)
+    monkeypatch.setattr(registries, "ask", nobody)
     with pytest.raises(WiringError, match=words):
         machine.run(boots=True).install()
 

@@ -14,9 +14,10 @@ from hostile import lay, shape
 
 from soci_bootstrap import preview, settings
 from soci_bootstrap.console import Console
-from soci_bootstrap.converge import Convergence
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.job import Job
+from soci_bootstrap.planning import Planning
 from soci_bootstrap.record import load
 from soci_bootstrap.system import System
 from tests.fuzz.targets import ChangedError
@@ -67,8 +68,7 @@ def _run() -> None:
     try:
         preview.run(asked, console).text.encode("utf-8", "replace")
         system = System(str(_ROOT))
-        run = Convergence(system, asked, console, Deadline(60), b"agent", load(system))
-        run.make_plan()
+        Planning(Job(system, asked, console, Deadline(60), b"agent", load(system), boot=False)).make()
     except BootstrapError as error:
         assert error.remedy
         raise

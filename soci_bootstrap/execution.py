@@ -1,0 +1,230 @@
+"""A plan carried out on the node: software, configuration, the proof that it runs here, wiring."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from soci_bootstrap import live, memo, nodeconfig, registries, software, state, units
+from soci_bootstrap.apply import Applier
+from soci_bootstrap.errors import DecompressorError, StateError
+from soci_bootstrap.facts import SERVICE, SOCKET
+from soci_bootstrap.items import Daemon, Phase
+from soci_bootstrap.job import Job
+from soci_bootstrap.nodeadm import nodeadms_own, nodeadms_part
+from soci_bootstrap.plan import Desired, Plan, Step
+from soci_bootstrap.planning import Planning
+from soci_bootstrap.record import save
+from soci_bootstrap.switch import Effect, Switch
+from soci_bootstrap.systemctl import Systemctl
+from soci_bootstrap.unwire import Wired, snapshotter
+
+_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
+_SELF_TEST_AGAIN = 3
+"""igzip, ours, unpigz: each may fail once, then there is none left to try."""
+
+
+class Execution:
+    """Carries a plan out, and takes back what it did.
+
+    Args:
+        job: the run's.
+        planning: its plan, made anew where a decompressor fails.
+        applier: for the files.
+
+    Attributes:
+        applier: whose record is that of the run.
+        systemctl: the running systemd.
+        answers: of the registries that were asked, at this run or an earlier one.
+    """
+
+    def __init__(self, job: Job, planning: Planning, applier: Applier) -> None:
+        self.applier = applier
+        self.systemctl = Systemctl(job.system, job.deadline)
+        self.answers: Mapping[str, str] = job.record.registries if job.record else {}
+        self._job = job
+        self._planning = planning
+        self._started: list[str] = []
+        self._restarted: list[str] = []
+        self._switch: Switch | None = None
+
+    def carry_out(self, plan: Plan) -> None:
+        """All of it, each phase after the one that it stands on."""
+        for warning in plan.desired.wiring.warnings:
+            self._job.console.warn(warning)
+        if self._job.image:
+            self._job.system.remove(memo.PATH)
+        self._remember_units()
+        for directory in (plan.desired.wiring.root, units.DAEMONS_OWN):
+            self.applier.claim(directory)
+        self.applier.record = replace(self.applier.record, prepulled=self._planning.prepulled)
+        self.applier.prepare(step.item for step in plan.pending if step.item)
+        self._apply_phase(plan, Phase.GROUND)
+        self._apply_phase(plan, Phase.SOFTWARE)
+        plan = self._tested(plan)
+        self._apply_phase(plan, Phase.CONFIGURATION)
+        if self._job.node:
+            self._prove(plan)
+        if self._planning.effect is Effect.NOW:
+            self._switch_now(plan)
+        else:
+            if self._job.node:
+                self._record_wiring()
+            self._apply_phase(plan, Phase.WIRING)
+
+    def _remember_units(self) -> None:
+        """Before the first change: what ran, for rollback to leave it running."""
+        if self._job.node and not self.applier.record.units_active:
+            found = self._planning.facts.units
+            active = {name: unit.active in {"active", "activating"} for name, unit in found.items()}
+            self.applier.record = replace(self.applier.record, units_active=active)
+
+    def _apply_phase(self, plan: Plan, phase: Phase) -> None:
+        for step in plan.pending:
+            if step.item is None or step.item.phase is not phase:
+                continue
+            self._job.deadline.check(step.name)
+            if isinstance(step.item, Daemon):
+                self._fetch(step.item)
+            else:
+                self._job.console.debug(f"{step.name}: {step.path}")
+                self.applier.put(step)
+
+    # -- software -----------------------------------------------------------------------------
+
+    def _fetch(self, item: Daemon) -> None:
+        job = self._job
+        if job.boot:
+            raise StateError(
+                "SOCI's daemon is not on this node, and a boot fetches nothing",
+                found=f"no verified {item.path} of version {item.version}",
+                expected="the one that an earlier install left",
+                remedy="run `soci-bootstrap install`",
+            )
+        software.fetch(item, job.settings, self._planning.facts, self.applier, job.deadline, job.console)
+
+    def _tested(self, plan: Plan) -> Plan:
+        """Self-test the decompressor; with `auto`, the next best one takes a failed one's place."""
+        job = self._job
+        if not job.system.live or not (plan.changes("self-test") or job.boot or job.image):
+            return plan
+        first = job.record is None or job.record.outcome in {"", "baked"}
+        compare = not job.image and (first or not job.boot)
+        for _ in range(_SELF_TEST_AGAIN):
+            chosen = plan.desired.decompressor
+            try:
+                software.prove(chosen, job.system, self._planning.facts, compare=compare)
+                return plan
+            except DecompressorError as error:
+                if job.settings.decompressor != "auto":
+                    raise
+                job.console.warn(f"{chosen.kind} is not used: {error}")
+                self._planning.excluded |= {chosen.kind}
+            plan = self._planning.make()
+            self.applier.prepare(step.item for step in plan.pending if step.item)
+            self._apply_phase(plan, Phase.SOFTWARE)
+        return plan
+
+    # -- the proof ----------------------------------------------------------------------------
+
+    def _prove(self, plan: Plan) -> None:
+        """Show that SOCI runs here and reaches what it has to, and have its socket listen."""
+        self._ask_registries()
+        if plan.changes("daemon-reload"):
+            self.systemctl.run("daemon-reload")
+        if plan.changes("preflight") and (not self._job.boot or self._retrying()):
+            self._preflight(plan.desired)
+        self._start_units(plan)
+        if plan.desired.wiring.mode == "nodeadm":
+            found = self._planning.facts
+            own = nodeadms_own(self._job.system, self._planning.wired)
+            self.applier.watch((*own, *found.kubelet.sources, nodeconfig.CACHE))
+
+    def _ask_registries(self) -> None:
+        """See that SOCI can reach the registries that containerd reaches in a way of its own.
+
+        Raises:
+            WiringError: it can't; at a boot, which makes no requests, what was found out before counts.
+        """
+        found = self._planning.facts.registries
+        if not found:
+            return
+        if not self._job.boot:
+            seconds = self._job.deadline.limit(registries.SECONDS)
+            self.answers = registries.ask(found, self._planning.variables, seconds)
+        if not self._job.settings.force:
+            registries.refuse_unreachable(found, self.answers, wired=self._job.wired)
+
+    def _retrying(self) -> bool:
+        record, unproven = self._job.record, {"", "degraded", "baked"}
+        return record is None or record.outcome in unproven or bool(state.load(self._job.system).degraded)
+
+    def _preflight(self, desired: Desired) -> None:
+        from soci_bootstrap import preflight
+
+        environment = {**self._planning.variables, **_ENVIRONMENT}
+        preflight.run(desired.daemon, desired.config, self._job.deadline, environment)
+
+    def _start_units(self, plan: Plan) -> None:
+        """The socket listens; the daemon itself is started by containerd's start, not from here.
+
+        Where containerd runs already, a daemon that is changed or down is started again.
+        """
+        up = self._planning.facts.units[live.CONTAINERD].active == "active"
+        again, socket = plan.changes("service-restarted"), plan.changes("socket-started")
+        if again:
+            self._restarted.append(SERVICE)
+            # systemd starts no socket whose service runs. And with containerd yet to start, the
+            # daemon's root may be about to move to an array.
+            self.systemctl.run("restart" if up and not socket else "stop", SERVICE)
+        if socket:
+            self._started.append(SOCKET)
+            self.systemctl.run("start", SOCKET)
+        if plan.changes("service-started"):
+            self._started.append(SERVICE)
+        if plan.changes("service-started") or (up and again and socket):
+            self.systemctl.run("start", SERVICE)
+
+    # -- wiring -------------------------------------------------------------------------------
+
+    def _record_wiring(self) -> Wired:
+        """Before it is done: a run killed in between leaves a node whose hooks know of it."""
+        wired = self._planning.wired
+        self.applier.record = replace(self.applier.record, wiring=wired.to_json())
+        save(self._job.system, self.applier.record)
+        return wired
+
+    def _switch_now(self, plan: Plan) -> None:
+        """Wire a node whose containerd runs; the hooks, which look at the record, check it on the way."""
+        job = self._job
+        wired = self._record_wiring()
+        state.recovered(job.system)
+        self._switch = Switch(job.system, job.console, job.deadline)
+        self._switch.begin(live.running(job.system))
+        self._apply_phase(plan, Phase.WIRING)
+        if wired.mode == "nodeadm":
+            for item in nodeadms_part(job.system, wired):
+                self.applier.put(Step(item.name, item.path, changed=True, item=item))
+        self._switch.restart(wired)
+        self._switch.end()
+
+    # -- the way back -------------------------------------------------------------------------
+
+    def take_back(self) -> list[str]:
+        """Files, units and a switch as they were.
+
+        Returns:
+            What could not be put back, a sentence each.
+        """
+        failures: list[str] = []
+        for unit in self._started:
+            failures += self.systemctl.try_run("stop", unit)
+        failures += self.applier.undo()
+        plan = self._planning.plan
+        if self._job.node and plan is not None and plan.changes("daemon-reload"):
+            failures += self.systemctl.try_run("daemon-reload")
+        for unit in self._restarted:
+            failures += self.systemctl.try_run("restart", unit)
+        if self._switch is not None:
+            failures += self._switch.back(snapshotter(self._job.system, self._planning.wired))
+        return failures

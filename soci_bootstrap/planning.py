@@ -1,0 +1,158 @@
+"""What a run sees of the node, what it wants of it, what differs, and when that takes effect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from soci_bootstrap import facts as facts_
+from soci_bootstrap import image, releases, units
+from soci_bootstrap import plan as plan_
+from soci_bootstrap.errors import StateError
+from soci_bootstrap.facts import Facts
+from soci_bootstrap.items import Phase
+from soci_bootstrap.job import Job
+from soci_bootstrap.ownership import leftovers, let_go
+from soci_bootstrap.plan import Desired, Plan
+from soci_bootstrap.record import Record, as_recorded
+from soci_bootstrap.settings import to_json
+from soci_bootstrap.switch import Effect, effect, rewires
+from soci_bootstrap.unwire import Wired
+from soci_bootstrap.wiring import Wiring, choose, for_hooks
+
+GROUND = frozenset(item.path for item in units.ground(b""))
+"""Paths of the agent and its boot-time unit: these stay where a node failed open."""
+
+
+class Planning:
+    """One run's plan, and what it was made from. Looks, and changes nothing.
+
+    Attributes:
+        seen: the node's facts, None before it was observed.
+        plan: the last one made, None before that.
+        effect: when containerd gets to know of it.
+        excluded: decompressors that failed here.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self.seen: Facts | None = None
+        self.plan: Plan | None = None
+        self.effect = Effect.WITH_START
+        self.excluded = plan_.excluded(job.record, job.settings)
+        self._job = job
+        self._wanted: frozenset[str] = frozenset()
+
+    def make(self) -> Plan:
+        """Observe the node and decide; the ground's own items are left out once they are laid."""
+        job = self._job
+        if self.seen is None:
+            self.seen = self._observe()
+        desired = plan_.desire(job.settings, self.seen, job.agent, job.record, self.excluded)
+        if job.image:
+            desired = image.without_machine(desired)
+        self._wanted = frozenset(item.path for item in desired.items)
+        items = [item for item in desired.items if not job.node or item.phase is not Phase.GROUND]
+        if job.record is not None:
+            items += leftovers(job.system, job.record, self._wanted)
+        self.plan = self._compared(replace(desired, items=tuple(items)))
+        self.effect = self._decide_effect(self.plan)
+        if self.effect is Effect.NEXT_BOOT and desired.wiring.mode == "direct":
+            # What we merge now, containerd would read at its next restart, whoever asks for that.
+            staged = tuple(item for item in items if item.phase is not Phase.WIRING)
+            self.plan = self._compared(replace(desired, items=staged))
+        return self.plan
+
+    def _observe(self) -> Facts:
+        job = self._job
+        found = facts_.observe(
+            job.system,
+            job.record,
+            arch=job.settings.arch,
+            vcpus=job.settings.vcpus,
+            memory_gib=job.settings.memory_gib,
+        )
+        return image.facts_of(job.system, found) if job.image else found
+
+    def _compared(self, desired: Desired) -> Plan:
+        observed = plan_.observe(self._job.system, desired.items)
+        return plan_.compare(desired, observed, self.facts, self._job.record)
+
+    def _decide_effect(self, plan: Plan) -> Effect:
+        job = self._job
+        if not job.node or job.boot:
+            return Effect.WITH_START
+        wired = for_hooks(plan.desired.wiring, self.facts)
+        pending = rewires([step.item for step in plan.pending if step.item], wired, job.record)
+        decided = effect(job.system, self.facts, wired, job.record, pending=pending)
+        return Effect.NOW if decided is Effect.NEXT_BOOT and job.settings.force else decided
+
+    # -- what is known by now -----------------------------------------------------------------
+
+    @property
+    def facts(self) -> Facts:
+        """The node's.
+
+        Raises:
+            StateError: it was not observed.
+        """
+        if self.seen is None:
+            raise StateError("a run is decided before the node was observed", remedy="report this")
+        return self.seen
+
+    @property
+    def desired(self) -> Desired:
+        """What the node should hold.
+
+        Raises:
+            StateError: nothing was planned.
+        """
+        if self.plan is None:
+            raise StateError("a run is recorded before it was planned", remedy="report this")
+        return self.plan.desired
+
+    @property
+    def wired(self) -> Wired:
+        """How the node is going to be wired, as its hooks have to know."""
+        return for_hooks(self.desired.wiring, self.facts)
+
+    @property
+    def variables(self) -> Mapping[str, str]:
+        """The environment that containerd has, and SOCI with it."""
+        return self.facts.containerd.variables
+
+    @property
+    def version(self) -> str:
+        """SOCI's version: the one that was asked for until the node was seen."""
+        return self.plan.desired.version if self.plan else self._job.settings.soci_version or releases.NEWEST
+
+    @property
+    def mode(self) -> str | None:
+        """The wiring chosen, None before that."""
+        return self.plan.desired.wiring.mode if self.plan else None
+
+    @property
+    def prepulled(self) -> int | None:
+        """Snapshots on overlayfs when this node was first looked at; None before that."""
+        known = self._job.record.prepulled if self._job.record else None
+        return known if known is not None or self.seen is None else self.seen.store.overlayfs_snapshots
+
+    def wiring_of(self, found: Facts) -> Wiring:
+        """As planned, or as it would have been where no plan came about."""
+        if self.plan is not None:
+            return self.plan.desired.wiring
+        return choose(self._job.settings.wiring, found, self._job.settings.snapshotter_root)
+
+    def let_go(self, record: Record) -> Record:
+        """A record without what is not wanted any more and stands as it did before us."""
+        return let_go(self._job.system, record, self._wanted | GROUND)
+
+    def is_settled(self) -> bool:
+        """Whether, where no step is pending, there is nothing left to record either."""
+        job, record = self._job, self._job.record
+        return (
+            record is not None
+            and record.outcome == ("baked" if job.image else "installed")
+            and self.effect is not Effect.NOW
+            and self.let_go(record) == record
+            and (not job.image or record.settings == as_recorded(to_json(job.settings)))
+        )
