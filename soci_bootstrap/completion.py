@@ -123,7 +123,8 @@ def _zsh_option(option: Option) -> str:
     elif option.choices == values.DIRECTORIES:
         action = "_files -/"
     elif option.choices == values.SET_KEYS:
-        action = f"({' '.join(f'{key}=' for key in SETTABLE)})"
+        # Without a space after it: the value follows.
+        action = f'{{compadd -S "" -- {" ".join(f"{key}=" for key in SETTABLE)}}}'
     else:
         action = f"({' '.join(option.choices)})" if option.choices else ""
     return f"'{flag}:{option.metavar}:{action}'"
