@@ -151,7 +151,7 @@ def observe(
         node_config=_node_config(system, record),
         ami=_ami(system, record),
         store=contentstore.observe(system, containerd.root),
-        registries=registries_.observe(system, containerd.config, containerd.config_path),
+        registries=registries_.observe(system, containerd.config, containerd.config_path, containerd.version),
         programs={name: path for name in DECOMPRESSORS if (path := system.which(name))},
         units=_unit_states(system),
     )

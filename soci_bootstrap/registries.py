@@ -22,6 +22,8 @@ from soci_bootstrap.system import System
 DEFAULT = "_default"
 """The directory for every registry that has none of its own."""
 SECONDS = 2.0
+_DEFAULT_PATH = "/etc/containerd/certs.d:/etc/docker/certs.d"
+"""What containerd 2.1 and newer read where nothing is configured."""
 _DOCKER_HUB = frozenset({"docker.io", "registry-1.docker.io"})
 # What Go's HTTP client, which SOCI uses, does not look at.
 _NOT_GO = frozenset({"all_proxy", "requests_ca_bundle"})
@@ -50,25 +52,33 @@ class Registry:
         )
 
 
-def observe(system: System, config: bytes, name: str) -> tuple[Registry, ...]:
+def observe(
+    system: System, config: bytes, name: str, version: tuple[int, int, int] | None
+) -> tuple[Registry, ...]:
     """The registries that containerd's configuration, and the directories it names, say this of.
 
     Args:
         system: the node.
         config: containerd's configuration.
         name: that file's path.
+        version: containerd's, None where it can't be told.
 
     Raises:
         StateError: the configuration is not TOML.
     """
-    if b"registry" not in config:
-        return ()
-    plugins = _table(toml.loads(config, name), "plugins")
+    plugins = _table(toml.loads(config, name), "plugins") if b"registry" in config else {}
     found: dict[str, Registry] = {}
+    paths: list[str] = []
     for plugin in ("io.containerd.cri.v1.images", "io.containerd.grpc.v1.cri"):
         registry = _table(_table(plugins, plugin), "registry")
-        for one in (*_inline(registry, name), *_directories(system, str(registry.get("config_path") or ""))):
+        for one in _inline(registry, name):
             found.setdefault(one.name, one)
+        if registry.get("config_path"):
+            paths.append(str(registry["config_path"]))
+    if not paths and not found and (version is None or version >= (2, 1)):
+        paths = [_DEFAULT_PATH]
+    for one in _directories(system, ":".join(paths)):
+        found.setdefault(one.name, one)
     return tuple(found.values())
 
 

@@ -89,4 +89,4 @@ def _containerd(
         present = attempt(lambda: system.which("containerd") is not None) is not False
         path = wired.containerd_config if wired else containerd.CONFIG
         return containerd.Containerd(present, None, path), seen
-    return seen, attempt(lambda: registries.observe(system, seen.config, seen.config_path))
+    return seen, attempt(lambda: registries.observe(system, seen.config, seen.config_path, seen.version))

@@ -20,8 +20,8 @@ DIRECTORY = "/etc/containerd/certs.d"
 OWN = 'server = "https://registry.test"\n[host."https://registry.test"]\n'
 
 
-def seen(tmp_path, files, config=CONFIG) -> dict[str, str]:
-    found = observe(System(str(write(tmp_path, files))), config, "/etc/containerd/config.toml")
+def seen(tmp_path, files, config=CONFIG, version=(2, 2, 6)) -> dict[str, str]:
+    found = observe(System(str(write(tmp_path, files))), config, "/etc/containerd/config.toml", version)
     return {registry.name: registry.why for registry in found}
 
 
@@ -112,9 +112,25 @@ def test_the_first_directory_counts(tmp_path) -> None:
     assert seen(tmp_path, files) == {"r.test": "skip_verify"}
 
 
-@pytest.mark.parametrize("config", [b"", b"version = 3\n", b"# registry\n"])
-def test_directories_that_containerd_does_not_read(tmp_path, config) -> None:
-    assert seen(tmp_path, {f"{DIRECTORY}/r.test/ca.crt": "x"}, config) == {}
+MIRRORS = (
+    b"[plugins.'io.containerd.cri.v1.images'.registry.mirrors.'m.test']\nendpoint = ['https://x.test']\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("config", "version", "expected"),
+    [
+        (b"", (2, 0, 9), {}),
+        (b"version = 3\n", (1, 7, 27), {}),
+        (b"# registry\n", (2, 0, 0), {}),
+        # From 2.1 on that is containerd's default, where nothing else is said.
+        (b"", (2, 1, 0), {"r.test": "a CA"}),
+        (b"version = 3\n# registry\n", None, {"r.test": "a CA"}),
+        (MIRRORS, (2, 2, 6), {"m.test": "a mirror"}),
+    ],
+)
+def test_directories_that_nobody_configured(tmp_path, config, version, expected) -> None:
+    assert seen(tmp_path, {"/etc/docker/certs.d/r.test/ca.crt": "x"}, config, version) == expected
 
 
 def test_a_configuration_that_is_not_toml(tmp_path) -> None:

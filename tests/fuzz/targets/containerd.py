@@ -32,7 +32,7 @@ def one(data: bytes) -> None:
     """Every reader of containerd's configuration."""
     _hooks(data)
     containerd.concurrent_unpacks(data, _NAME)
-    registries.observe(Files({}), data, _NAME)
+    registries.observe(Files({}), data, _NAME, None)
     before = toml.loads(data, _NAME)
     for dialect in ("v2", "v3"):
         made = containerd.wired(data, dialect, _ADDRESS, _ROOT, _NAME)

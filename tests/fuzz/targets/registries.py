@@ -22,6 +22,6 @@ def one(data: bytes) -> None:
     name, _, hosts = data.partition(b"\n")
     directory = text(name).replace("/", "").replace("\0", "") or "x"
     system = Files({f"/c/{directory}/hosts.toml": hosts, f"/d/{directory}/ca.crt": b""})
-    found = registries.observe(system, _CONFIG, "config.toml")
+    found = registries.observe(system, _CONFIG, "config.toml", None)
     assert {one.why for one in found} <= {one.why for one in found if one.warning}
     refuse_unreachable(found, {one.name: "" for one in found}, wired=False)
