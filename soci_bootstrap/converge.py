@@ -17,7 +17,7 @@ from soci_bootstrap.job import Job
 from soci_bootstrap.ownership import sweep
 from soci_bootstrap.plan import Step
 from soci_bootstrap.planning import GROUND, Planning
-from soci_bootstrap.record import RECORD, Record, remove_record, save, settled
+from soci_bootstrap.record import RECORD, Record, as_recorded, remove_record, save, settled
 from soci_bootstrap.remember import memory
 from soci_bootstrap.settings import Settings, to_json
 from soci_bootstrap.signals import too_late
@@ -42,6 +42,7 @@ class Convergence:
         steps: what the run consists of, as far as it is known.
         arch: SOCI's.
         sha256: the archive's, once the run is done.
+        kept_settings: nothing was to be changed, but options that the next boot goes by.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Convergence:
         self.steps: tuple[Step, ...] = ()
         self.arch = facts.architecture(settings.arch)
         self.sha256: str | None = None
+        self.kept_settings = False
 
     def install(self) -> tuple[str, str | None]:
         """All of it; the outcome and, where it did not take effect yet, why."""
@@ -75,6 +77,7 @@ class Convergence:
         self.steps = (*self.steps, *plan.steps)
         if not any(step.changed for step in self.steps) and self.planning.is_settled() and not job.boot:
             self.sha256 = self._archive_digest()
+            self._keep_settings()
             return "unchanged", None
         self._execution.carry_out(plan)
         if self.planning.effect is Effect.NEXT_BOOT:
@@ -99,6 +102,13 @@ class Convergence:
         return record is None or not (record.outcome == "baked" if self._job.image else record.wiring)
 
     # -- recording ----------------------------------------------------------------------------
+
+    def _keep_settings(self) -> None:
+        """Other options may come to the same on this boot, and to something else on the next."""
+        record, kept = self._job.record, as_recorded(to_json(self._job.settings))
+        if record is not None and record.settings != kept:
+            save(self._job.system, replace(record, settings=to_json(self._job.settings)))
+            self.kept_settings = True
 
     @too_late()
     def _finish(self, outcome: str) -> None:

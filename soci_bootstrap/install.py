@@ -111,7 +111,8 @@ def run(settings: Settings, console: Console) -> InstallResult:
             run_.planning.mode,
             time.monotonic() - started,
         )
-        if outcome in {"installed", "changed", "staged"} and settings.command == "install":
+        written = outcome in {"installed", "changed", "staged"} or run_.kept_settings
+        if written and settings.command == "install":
             converged = replace(
                 result, outcome="unchanged", reason=None, steps=as_done(run_.steps), seconds=0.0
             )

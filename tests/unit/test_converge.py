@@ -35,7 +35,7 @@ from soci_bootstrap.errors import (
     WiringError,
 )
 from soci_bootstrap.nodeconfig import CACHE, DROPIN
-from soci_bootstrap.record import ROLLING_BACK, load, save
+from soci_bootstrap.record import RECORD, ROLLING_BACK, load, save
 from soci_bootstrap.settings import Settings, to_json
 
 SHOW = """\
@@ -492,6 +492,17 @@ def test_the_fast_way_round(at_boot, monkeypatch, inflater, broken, converges) -
     boot.run(at_boot.node)
     assert bool(ran) is converges
     assert (at_boot.root / "run/soci-bootstrap/planned").exists() is not converges
+
+
+def test_options_that_change_nothing_now_are_the_next_boots(machine) -> None:
+    machine.install()
+    assert machine.install(decompressor="unpigz") == ("unchanged", None)
+    record = load(machine.node)
+    assert record is not None
+    assert record.settings["decompressor"] == "unpigz"
+    before = machine.node.entry(RECORD)
+    assert machine.install(decompressor="unpigz") == ("unchanged", None)
+    assert machine.node.entry(RECORD) == before
 
 
 def test_settings_of_the_record_are_those_of_the_boot(machine) -> None:

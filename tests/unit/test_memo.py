@@ -162,6 +162,17 @@ def test_options_that_make_no_difference(installed, words) -> None:
     assert installed.told()
 
 
+def test_options_that_come_to_the_same_take_the_long_way_once(installed) -> None:
+    words = ("--decompressor", "unpigz")
+    installed.install(*words)
+    assert installed.told(*words)
+    # Else the memo of one would speak for the other, whose settings the record has.
+    assert not installed.told()
+    assert installed.install("--wiring", "nodeadm", *words) == "unchanged"
+    assert installed.told("--wiring", "nodeadm", *words)
+    assert not installed.told(*words)
+
+
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
