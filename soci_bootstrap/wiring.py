@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,8 +60,7 @@ def choose(asked: str, facts: Facts, snapshotter_root: str | None) -> Wiring:
     """
     config = facts.node_config
     mode = _mode(asked, facts)
-    # The user's word comes first; then what images lie in already, which no other root would know.
-    named = [found for found in (config.static, facts.containerd.soci) if found]
+    named = _named(facts, mode)
     address = next((found.address for found in named if found.address), facts.ami.address or DEFAULT_ADDRESS)
     roots = [snapshotter_root, *(found.root for found in named), f"{facts.containerd.root}/{ROOT_NAME}"]
     root = next(path for path in roots if path)
@@ -75,7 +75,15 @@ def choose(asked: str, facts: Facts, snapshotter_root: str | None) -> Wiring:
     if config.gate:
         # Its Requires= would keep containerd down with SOCI. Before systemd reads its units anew.
         items = (*items, Gone("gate-drop-in", NODEADM_DROPIN, Phase.CONFIGURATION))
-    return Wiring(mode, dialect, address, root, _is_static(facts), items, fallback, _warnings(facts, mode))
+    warnings = (*_warnings(facts, mode), *(_disagreements(facts, address, root) if mode == "none" else ()))
+    return Wiring(mode, dialect, address, root, _is_static(facts), items, fallback, warnings)
+
+
+def _named(facts: Facts, mode: str) -> list[containerd.NamedSoci]:
+    """SOCI as others name it: the user first; then where images lie, which no other root knows of."""
+    found = facts.containerd
+    there = containerd.soci_in(found.config, found.config_path) if mode == "none" else None
+    return [named for named in (facts.node_config.static, found.soci, there) if named]
 
 
 def _is_static(facts: Facts) -> bool:
@@ -202,8 +210,32 @@ def _warnings(facts: Facts, mode: str) -> tuple[str, ...]:
             f"{facts.containerd.config_path} sets max_concurrent_unpacks = {unpacks} for its transfer"
             " service, which breaks pulls through any proxy snapshotter (containerd issue 13264): set it to 1"
         )
+    if facts.kubelet.endpoint and mode != "none":
+        warnings.append(
+            f"kubelet's arguments name the image endpoint {facts.kubelet.endpoint}, which wins over its files"
+            " and keeps failing open from changing it: take --image-service-endpoint out of them"
+            " (spec.kubelet.flags in a NodeConfig)"
+        )
     warnings += [registry.warning for registry in facts.registries]
     return tuple(warnings)
+
+
+def _disagreements(facts: Facts, address: str, root: str) -> Iterator[str]:
+    """What is not as SOCI needs it where the user wires, a sentence each."""
+    named = _named(facts, "none")
+    yours = "with --wiring none that is yours to wire"
+    if not any(one.snapshotter for one in named):
+        yield f"containerd's configuration does not name soci as the snapshotter: {yours}"
+    if not any(one.annotated for one in named):
+        yield f"disable_snapshot_annotations is not false, so that SOCI is not told what to pull: {yours}"
+    if not any(one.address == address for one in named):
+        yield f"no proxy_plugins.soci has SOCI's socket {address} for its address: {yours}"
+    if not any(one.root == root for one in named):
+        yield f"no proxy_plugins.soci.exports has SOCI's root {root}, whose disk kubelet would count: {yours}"
+    endpoints = {facts.node_config.image_endpoint, kubelet.endpoint_in(facts.kubelet.config)}
+    if facts.kubelet.present and f"unix://{address}" not in {*endpoints, facts.kubelet.endpoint}:
+        credentials = "without which SOCI has no registry's credentials"
+        yield f"kubelet's {kubelet.ENDPOINT} is not unix://{address}, {credentials}: {yours}"
 
 
 def for_hooks(wiring: Wiring, found: Facts) -> Wired:

@@ -345,13 +345,58 @@ def test_none_changes_nothing() -> None:
             ["max_concurrent_unpacks = 4", "13264"],
         ),
         (facts(containerd={"config": captured("containerd-nodeadm-static-soci.toml")}), "auto", []),
-        (facts(registries=(Registry("r.test", "a mirror", "/d"),)), "none", ["/d names a mirror for r.test"]),
+        (
+            facts(kubelet=Kubelet(True, endpoint="unix:///run/x.sock")),
+            "auto",
+            ["the image endpoint unix:///run/x"],
+        ),
+        (facts(registries=(Registry("r.test", "a mirror", "/d"),)), "auto", ["/d names a mirror for r.test"]),
     ],
 )
 def test_warnings(found, mode, words) -> None:
     warnings = choose(mode, found, None).warnings
     assert len(warnings) == bool(words)
     assert all(word in warnings[0] for word in words)
+
+
+AGREES = f"""version = 3
+[plugins.'io.containerd.cri.v1.images']
+snapshotter = 'soci'
+disable_snapshot_annotations = false
+[proxy_plugins.soci]
+address = '{ADDRESS}'
+[proxy_plugins.soci.exports]
+root = '/mnt/soci'
+"""
+ENDPOINT = f'{{"imageServiceEndpoint": "unix://{ADDRESS}"}}'
+
+
+@pytest.mark.parametrize(
+    ("config", "kubelet", "asked", "words"),
+    [
+        (AGREES, ENDPOINT, None, []),
+        (AGREES.replace("'soci'", "'overlayfs'"), ENDPOINT, None, ["does not name soci as the snapshotter"]),
+        (AGREES.replace("false", "true"), ENDPOINT, None, ["disable_snapshot_annotations is not false"]),
+        (AGREES, ENDPOINT, "/mnt/other", ["exports has SOCI's root /mnt/other"]),
+        (AGREES, "{}", None, ["kubelet's imageServiceEndpoint is not unix:///run/soci"]),
+        (
+            "",
+            "",
+            None,
+            ["as the snapshotter", "annotations", f"SOCI's socket {ADDRESS}", f"root {ROOT}", "credentials"],
+        ),
+    ],
+)
+def test_what_the_user_wired_otherwise(config, kubelet, asked, words) -> None:
+    found = facts(containerd={"config": config.encode()}, kubelet=Kubelet(True, config=kubelet.encode()))
+    warnings = choose("none", found, asked).warnings
+    assert len(warnings) == len(words)
+    assert all(word in warning for word, warning in zip(words, warnings))
+
+
+def test_the_user_wired_in_the_node_config() -> None:
+    config = NodeConfig(static=STATIC, image_endpoint="unix:///run/user.sock")
+    assert choose("none", facts(node_config=config), None).warnings == ()
 
 
 def test_constants_agree() -> None:
