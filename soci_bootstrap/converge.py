@@ -212,7 +212,7 @@ class Convergence:
         Returns:
             What did not work, a sentence each.
         """
-        job, found = self._job, self.planning.seen
+        job = self._job
         failures: list[str] = []
         before = job.record or self._ground.record
         record = replace(
@@ -224,8 +224,9 @@ class Convergence:
         )
         wired_by_us = job.wired and not job.boot
         try:
-            if found and not wired_by_us:
-                wiring = self.planning.wiring_of(found)
+            if not wired_by_us:
+                # Also where the run ended before it had looked at anything.
+                found, wiring = self.planning.observed(), self.planning.wiring()
                 if starts_with_soci(job.system, found, wiring):
                     record, reload = override(job.system, found, wiring, record)
                     failures += self._execution.systemctl.try_run("daemon-reload") if reload else []

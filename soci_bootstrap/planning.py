@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from soci_bootstrap import facts as facts_
 from soci_bootstrap import image, releases, units
 from soci_bootstrap import plan as plan_
-from soci_bootstrap.errors import StateError
+from soci_bootstrap.errors import StateError, WiringError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import Phase
 from soci_bootstrap.job import Job
@@ -45,9 +46,7 @@ class Planning:
     def make(self) -> Plan:
         """Observe the node and decide; the ground's own items are left out once they are laid."""
         job = self._job
-        if self.seen is None:
-            self.seen = self._observe()
-        desired = plan_.desire(job.settings, self.seen, job.agent, job.record, self.excluded)
+        desired = plan_.desire(job.settings, self.observed(), job.agent, job.record, self.excluded)
         if job.image:
             desired = image.without_machine(desired)
         self._wanted = frozenset(item.path for item in desired.items)
@@ -62,16 +61,23 @@ class Planning:
             self.plan = self._compared(replace(desired, items=staged))
         return self.plan
 
-    def _observe(self) -> Facts:
+    def observed(self) -> Facts:
+        """The node's facts, looked for once.
+
+        Raises:
+            BootstrapError: it can't be observed.
+        """
         job = self._job
-        found = facts_.observe(
-            job.system,
-            job.record,
-            arch=job.settings.arch,
-            vcpus=job.settings.vcpus,
-            memory_gib=job.settings.memory_gib,
-        )
-        return image.facts_of(job.system, found) if job.image else found
+        if self.seen is None:
+            found = facts_.observe(
+                job.system,
+                job.record,
+                arch=job.settings.arch,
+                vcpus=job.settings.vcpus,
+                memory_gib=job.settings.memory_gib,
+            )
+            self.seen = image.facts_of(job.system, found) if job.image else found
+        return self.seen
 
     def _compared(self, desired: Desired) -> Plan:
         observed = plan_.observe(self._job.system, desired.items)
@@ -136,11 +142,19 @@ class Planning:
         known = self._job.record.prepulled if self._job.record else None
         return known if known is not None or self.seen is None else self.seen.store.overlayfs_snapshots
 
-    def wiring_of(self, found: Facts) -> Wiring:
-        """As planned, or as it would have been where no plan came about."""
+    def wiring(self) -> Wiring:
+        """As planned; where no plan came about, the first of all that fits what others wired here.
+
+        Raises:
+            BootstrapError: the node can't be observed, or containerd's configuration can't be read.
+        """
         if self.plan is not None:
             return self.plan.desired.wiring
-        return choose(self._job.settings.wiring, found, self._job.settings.snapshotter_root)
+        found, settings = self.observed(), self._job.settings
+        for asked in (settings.wiring, "auto"):
+            with suppress(WiringError):
+                return choose(asked, found, settings.snapshotter_root)
+        return choose("none", found, settings.snapshotter_root)
 
     def let_go(self, record: Record) -> Record:
         """A record without what is not wanted any more and stands as it did before us."""

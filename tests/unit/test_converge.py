@@ -346,6 +346,31 @@ def test_it_is_where_the_recipe_is_a_drop_in(machine) -> None:
     assert overridden(machine)
 
 
+def test_it_is_where_the_run_ended_before_it_looked(machine) -> None:
+    """/usr/local is read-only: not even the agent could be put there."""
+    static(machine)
+    machine.node.refused = ("/usr/local",)
+    assert "/usr/local" in machine.fail_open()
+    assert overridden(machine)
+
+
+def test_it_is_where_the_wiring_asked_for_does_not_fit(tmp_path, machine) -> None:
+    machine.root = trees.eks(tmp_path / "old", dropins=False)
+    machine.node = Node(machine.root, machine.node.programs)
+    trees.put(machine.root, "/etc/containerd/config.toml", captured("containerd-nodeadm-static-soci.toml"))
+    assert "does not read drop-ins" in machine.fail_open(wiring="nodeadm")
+    assert b"snapshotter = 'overlayfs'" in (machine.node.read("/etc/containerd/config.toml") or b"")
+
+
+def test_it_is_where_kubelets_file_is_none_of_ours(tmp_path, machine) -> None:
+    machine.root = trees.eks(tmp_path / "old", dropins=False)
+    machine.node = Node(machine.root, machine.node.programs)
+    trees.put(machine.root, "/etc/containerd/config.toml", captured("containerd-nodeadm-static-soci.toml"))
+    trees.put(machine.root, "/etc/kubernetes/kubelet/config.json", "kind: KubeletConfiguration\n")
+    assert "is not a JSON object" in machine.fail_open()
+    assert b"snapshotter = 'overlayfs'" in (machine.node.read("/etc/containerd/config.toml") or b"")
+
+
 def test_the_outcome_is_recorded_although_it_can_not_be_overridden(machine, monkeypatch) -> None:
     static(machine)
     machine.refusal = PreflightError("it does not run")
