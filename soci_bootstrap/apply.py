@@ -14,7 +14,8 @@ from soci_bootstrap.ownership import Standing, restore, standing
 from soci_bootstrap.plan import Step
 from soci_bootstrap.record import STATE, Binary, Managed, Record, forget, remember, save
 from soci_bootstrap.signals import held
-from soci_bootstrap.system import Entry, System
+from soci_bootstrap.system import System
+from soci_bootstrap.tree import Entry
 
 
 @dataclass(frozen=True)

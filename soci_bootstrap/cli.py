@@ -7,11 +7,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from soci_bootstrap.console import Console
 from soci_bootstrap.errors import BootstrapError, RefusedError, StoppedError
 
 if TYPE_CHECKING:
     from soci_bootstrap.commandline import CommandLine
+    from soci_bootstrap.console import Console
     from soci_bootstrap.settings import Settings
 
 DONE, FAILED, DEGRADED = 0, 1, 2
@@ -69,6 +69,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             return _print(_json(report[0]) if "--json" in argv else report[1], DONE)
     started = time.monotonic()
     from soci_bootstrap import commandline
+    from soci_bootstrap.console import Console
 
     line = commandline.parse(argv)
     told = _told(line)
@@ -131,7 +132,7 @@ def version() -> str:
 
 def _load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
     from soci_bootstrap.settings import load
-    from soci_bootstrap.system import read_regular
+    from soci_bootstrap.tree import read_regular
 
     return load(argv, environ, read_regular)
 

@@ -9,7 +9,8 @@ import os
 
 from soci_bootstrap.contentstore import PAUSE_TAR
 from soci_bootstrap.errors import CommandError
-from soci_bootstrap.system import Completed, System, checked
+from soci_bootstrap.programs import Completed, checked
+from soci_bootstrap.system import System
 
 NAMESPACE = "k8s.io"
 _PINNED = "io.cri-containerd.pinned=pinned"

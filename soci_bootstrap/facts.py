@@ -12,8 +12,9 @@ from soci_bootstrap import contentstore, memo, nodeconfig, resources
 from soci_bootstrap import kubelet as kubelet_
 from soci_bootstrap import registries as registries_
 from soci_bootstrap.errors import CommandError, StateError, UnsupportedArchitectureError
+from soci_bootstrap.programs import checked
 from soci_bootstrap.record import Record
-from soci_bootstrap.system import System, checked
+from soci_bootstrap.system import System
 from soci_bootstrap.tuning import Machine
 from soci_bootstrap.unitfiles import UnitFile, read_unit
 

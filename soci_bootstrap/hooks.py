@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from soci_bootstrap import containers, journal, probe, state
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.system import System, checked
+from soci_bootstrap.system import System
 from soci_bootstrap.unwire import (
     Wired,
     config_files,
@@ -91,6 +91,8 @@ def _effective(system: System, wired: Wired) -> str:
     program = system.which("containerd")
     if program is None or len(texts) == 1:
         return named(texts)
+    from soci_bootstrap.programs import checked  # nor has the guard for this
+
     argv = [program, "--config", wired.containerd_config, "config", "dump"]
     try:
         dump = checked(argv, system.run(argv, timeout=1)).decode("utf-8", "replace")

@@ -18,7 +18,8 @@ from soci_bootstrap import containers
 from soci_bootstrap.ctr import NAMESPACE, Ctr
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, CommandError
-from soci_bootstrap.system import System, checked
+from soci_bootstrap.programs import checked
+from soci_bootstrap.system import System
 
 CONTAINERD, KUBELET, NODEADM_RUN = "containerd.service", "kubelet.service", "nodeadm-run.service"
 AGENTS = {

@@ -8,7 +8,8 @@ from enum import Enum
 
 from soci_bootstrap.items import Phase, Restored
 from soci_bootstrap.record import Managed, Record
-from soci_bootstrap.system import Entry, System
+from soci_bootstrap.system import System
+from soci_bootstrap.tree import Entry
 from soci_bootstrap.units import DEFAULT_ADDRESS
 
 _STAGED_ENDINGS = (".soci-bootstrap.tmp", ".soci-bootstrap.kept.tmp")

@@ -13,7 +13,8 @@ from soci_bootstrap.facts import SERVICE, SOCKET, Facts
 from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Phase, Restored
 from soci_bootstrap.record import Record
 from soci_bootstrap.settings import Settings
-from soci_bootstrap.system import Entry, System
+from soci_bootstrap.system import System
+from soci_bootstrap.tree import Entry
 from soci_bootstrap.tuning import Decompressor
 from soci_bootstrap.unitfiles import ETC
 

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 from soci_bootstrap.errors import StateError
-from soci_bootstrap.system import Entry, System
+from soci_bootstrap.system import System
+from soci_bootstrap.tree import Entry
 
 STATE = "/var/lib/soci-bootstrap"
 RECORD = f"{STATE}/record.json"

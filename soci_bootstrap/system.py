@@ -1,7 +1,6 @@
-"""The one door to the operating system: files below a root, programs, processes.
+"""The one door to the operating system: ``tree``, with every change to it, and programs.
 
-Paths given to ``System`` are the node's own (``/etc/...``). With a root other than ``/`` they are
-looked up below it the way chroot would, links included, and nothing there is ever executed.
+With a root other than ``/`` nothing below it is ever executed.
 """
 
 from __future__ import annotations
@@ -9,54 +8,17 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from soci_bootstrap.errors import CommandError, StateError
+from soci_bootstrap.tree import SELINUX, Tree
 
-_LINKS_MAX = 40
-_SELINUX = "security.selinux"
-
-
-@dataclass(frozen=True)
-class Completed:
-    """What a program left behind; ``stdout`` and ``stderr`` as it wrote them."""
-
-    status: int
-    stdout: bytes
-    stderr: bytes
+if TYPE_CHECKING:
+    from soci_bootstrap.programs import Completed
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One directory entry as it stands, never followed.
-
-    Attributes:
-        kind: ``file``, ``link``, ``dir``, ``absent`` or ``other``.
-        mode: permission bits.
-        target: where a link points.
-        label: the SELinux label, empty where there is none.
-    """
-
-    kind: str
-    mode: int = 0
-    uid: int = 0
-    gid: int = 0
-    size: int = 0
-    mtime_ns: int = 0
-    inode: int = 0
-    target: str = ""
-    label: str = ""
-
-
-ABSENT = Entry("absent")
-# ValueError: what some file calls a path, but no path can be (a NUL, half a surrogate pair).
-_ABSENT_ERRORS = (FileNotFoundError, NotADirectoryError, ValueError)
-
-
-class System:
+class System(Tree):
     """A node, or an image mounted below ``root``.
 
     Args:
@@ -66,130 +28,13 @@ class System:
     """
 
     def __init__(self, root: str = "/", tag: str = "soci-bootstrap") -> None:
-        self.root = os.path.realpath(root)
-        self.live = self.root == "/"
+        super().__init__(root)
         self.tag = tag
-        self.began = time.time_ns()
-        self.touched: dict[str, bool] = {}
-        """Every path that was looked at or changed, and whether it was listed: what a later run's
-        stat() has to find unchanged."""
 
     # -- what a subclass may watch ------------------------------------------------------------
 
     def before_change(self, what: str) -> None:
         """Called before every single change; tests kill the run here, signals stop it here."""
-
-    # -- paths --------------------------------------------------------------------------------
-
-    def path(self, path: str) -> str:
-        """The host's path of a node's path; the last component is not followed."""
-        if self.live:
-            return path
-        return self._walk(path)
-
-    def _walk(self, path: str) -> str:
-        pending = [part for part in path.split("/") if part]
-        done: list[str] = []
-        links = 0
-        while pending:
-            part = pending.pop(0)
-            if part in {".", ".."}:
-                if part == ".." and done:
-                    done.pop()
-                continue
-            host = os.path.join(self.root, *done, part)
-            if pending and os.path.islink(host):
-                links += 1
-                if links > _LINKS_MAX:
-                    raise StateError(
-                        f"{path} below {self.root} leads through too many links",
-                        expected="a path that ends somewhere",
-                        remedy="look for a loop of symbolic links in the image",
-                    )
-                target = os.readlink(host)
-                if target.startswith("/"):
-                    done = []
-                pending = [step for step in target.split("/") if step] + pending
-                continue
-            done.append(part)
-        return os.path.join(self.root, *done)
-
-    def followed(self, path: str) -> str:
-        """The node's path that ``path`` leads to when it is a link (one hop at a time)."""
-        for _ in range(_LINKS_MAX):
-            entry = self.entry(path)
-            if entry.kind != "link":
-                break
-            path = os.path.normpath(os.path.join(os.path.dirname(path), entry.target))
-        return path
-
-    # -- reading ------------------------------------------------------------------------------
-
-    def entry(self, path: str) -> Entry:
-        """What stands at ``path``; ``ABSENT`` where nothing does."""
-        host = self.path(path)
-        self.touched.setdefault(path, False)
-        try:
-            found = os.lstat(host)
-        except _ABSENT_ERRORS:
-            return ABSENT
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        kind, target = "other", ""
-        if stat.S_ISREG(found.st_mode):
-            kind = "file"
-        elif stat.S_ISDIR(found.st_mode):
-            kind = "dir"
-        elif stat.S_ISLNK(found.st_mode):
-            kind, target = "link", os.readlink(host)
-        return Entry(
-            kind,
-            stat.S_IMODE(found.st_mode),
-            found.st_uid,
-            found.st_gid,
-            found.st_size,
-            found.st_mtime_ns,
-            found.st_ino,
-            target,
-            _label(host),
-        )
-
-    def read(self, path: str) -> bytes | None:
-        """A file's bytes, links followed; None where there is none."""
-        try:
-            return read_regular(self.path(self.followed(path)))
-        except _ABSENT_ERRORS:
-            return None
-        except OSError as error:
-            raise _unreadable(path, error) from error
-
-    def listdir(self, path: str) -> tuple[str, ...]:
-        """The sorted names in a directory; empty where there is none."""
-        self.touched[path] = True
-        try:
-            return tuple(sorted(os.listdir(self.path(self.followed(path)))))
-        except _ABSENT_ERRORS:
-            return ()
-        except OSError as error:
-            raise _unreadable(path, error) from error
-
-    def is_executable(self, path: str) -> bool:
-        """Whether ``path`` is, or leads to, a regular file with an execute bit."""
-        entry = self.entry(self.followed(path))
-        return entry.kind == "file" and bool(entry.mode & 0o111)
-
-    def sha256(self, path: str) -> str:
-        """A file's digest, read in pieces so that its size does not matter."""
-        import hashlib
-
-        digest = hashlib.sha256()
-        try:
-            with open(self.path(path), "rb", buffering=0) as file:
-                while block := file.read(1 << 20):
-                    digest.update(block)
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        return digest.hexdigest()
 
     # -- changing -----------------------------------------------------------------------------
 
@@ -211,7 +56,7 @@ class System:
                     file.write(data)
                 self._own(fd, mode, uid, gid)
                 if label:
-                    os.setxattr(fd, _SELINUX, label.encode())
+                    os.setxattr(fd, SELINUX, label.encode())
                 os.fsync(fd)
             finally:
                 os.close(fd)
@@ -269,7 +114,7 @@ class System:
                     # An access control list says something of the mode, too.
                     os.fchmod(fd, mode)
                     if label:
-                        os.setxattr(fd, _SELINUX, label.encode())
+                        os.setxattr(fd, SELINUX, label.encode())
                     if mtime_ns is not None:
                         os.utime(fd, ns=(mtime_ns, mtime_ns))
                     os.fsync(fd)
@@ -331,7 +176,8 @@ class System:
                     os.mkdir(host, mode)
                 finally:
                     os.umask(umask)
-                self._chown(host)
+                if os.geteuid() == 0:
+                    os.chown(host, 0, 0)
             except FileExistsError:
                 continue
             except OSError as error:
@@ -387,18 +233,7 @@ class System:
         # After the owner: a change of that takes a set-user-ID bit away.
         os.fchmod(fd, mode)
 
-    def _chown(self, host: str) -> None:
-        if os.geteuid() == 0:
-            os.chown(host, 0, 0)
-
     # -- programs -----------------------------------------------------------------------------
-
-    def which(self, name: str) -> str | None:
-        """The first program of that name on the node's PATH, as the node's own path."""
-        for directory in ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"):
-            if self.is_executable(f"{directory}/{name}"):
-                return f"{directory}/{name}"
-        return None
 
     def run(
         self,
@@ -414,60 +249,15 @@ class System:
             CommandError: it is missing, can't be executed, or did not end in time. A status
                 other than 0 is the caller's to judge.
         """
-        import subprocess
-
         if not self.live:
             raise CommandError(
                 f"{argv[0]} was to run below {self.root}",
                 expected="nothing below --root to be executed",
                 remedy="report this",
             )
-        try:
-            done = subprocess.run(
-                list(argv), input=input, capture_output=True, timeout=timeout, env=env, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise CommandError(
-                f"{' '.join(argv)} did not end",
-                found=f"no end after {timeout:.1f} s",
-                expected="an answer in time",
-                remedy="run it by hand to see what it waits for",
-            ) from error
-        except OSError as error:
-            raise CommandError(
-                f"{argv[0]} can't be run",
-                found=error.strerror or str(error),
-                expected="a program of this node",
-                remedy="install it or repair its file",
-            ) from error
-        return Completed(done.returncode, done.stdout, done.stderr)
+        from soci_bootstrap import programs
 
-
-def read_regular(host: str) -> bytes:
-    """All of a file; never waits for a FIFO or a device.
-
-    Raises:
-        OSError: it can't be read, or is no regular file.
-    """
-    with open(os.open(host, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        kind = os.fstat(file.fileno()).st_mode
-        if not stat.S_ISREG(kind):
-            what = "a directory" if stat.S_ISDIR(kind) else "neither a file nor a directory"
-            raise OSError(errno.EINVAL, what, host)
-        return file.read()
-
-
-def checked(argv: Sequence[str], done: Completed) -> bytes:
-    """A program's stdout, or a ``CommandError`` with its status and last words."""
-    if done.status == 0:
-        return done.stdout
-    words = (done.stderr or done.stdout).decode("utf-8", "replace").strip().splitlines()
-    raise CommandError(
-        f"{' '.join(argv)} failed with status {done.status}",
-        found=words[-1][:300] if words else "no message",
-        expected="status 0",
-        remedy="run it by hand to see the whole output",
-    )
+        return programs.run(argv, timeout, input, env)
 
 
 def _create(staged: str) -> int:
@@ -488,7 +278,7 @@ def _copy_attributes(source: int, fd: int) -> None:
     with contextlib.suppress(OSError):
         names = os.listxattr(source)
     for name in names:
-        if name != _SELINUX:
+        if name != SELINUX:
             with contextlib.suppress(OSError):
                 os.setxattr(fd, name, os.getxattr(source, name))
 
@@ -499,22 +289,6 @@ def _sync_directory(host: str) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _label(host: str) -> str:
-    try:
-        return os.getxattr(host, _SELINUX, follow_symlinks=False).decode().rstrip("\0")
-    except OSError:
-        return ""
-
-
-def _unreadable(path: str, error: OSError) -> StateError:
-    return StateError(
-        f"{path} can't be read",
-        found=error.strerror or str(error),
-        expected="a readable file",
-        remedy="run as root, or repair it",
-    )
 
 
 def _unwritable(path: str, error: OSError) -> StateError:

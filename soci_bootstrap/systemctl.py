@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.system import System, checked
+from soci_bootstrap.programs import checked
+from soci_bootstrap.system import System
 
 _SECONDS = 30.0
 

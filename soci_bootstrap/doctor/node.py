@@ -15,7 +15,7 @@ from soci_bootstrap.nodeconfig import NodeConfig
 from soci_bootstrap.plan import CONFIG, DAEMON, Desired
 from soci_bootstrap.record import Record
 from soci_bootstrap.state import State
-from soci_bootstrap.system import ABSENT, Entry
+from soci_bootstrap.tree import ABSENT, Entry
 from soci_bootstrap.tuning import Machine
 from soci_bootstrap.units import DEFAULT_ADDRESS
 from soci_bootstrap.wiring import ROOT_NAME

@@ -32,7 +32,8 @@ from soci_bootstrap.doctor.tasks import Answer, Known, Task
 from soci_bootstrap.doctor.units import CONTAINERD
 from soci_bootstrap.facts import SERVICE, SOCKET
 from soci_bootstrap.record import Record
-from soci_bootstrap.system import ABSENT, System
+from soci_bootstrap.system import System
+from soci_bootstrap.tree import ABSENT
 from soci_bootstrap.unitfiles import read_unit
 from soci_bootstrap.unwire import Wired
 from soci_bootstrap.unwire import from_json as wired_from_json

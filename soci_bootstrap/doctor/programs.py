@@ -14,7 +14,8 @@ from soci_bootstrap.doctor.node import Daemon, Effective, Images, Process, Regis
 from soci_bootstrap.doctor.tasks import Task
 from soci_bootstrap.errors import BootstrapError, CommandError
 from soci_bootstrap.facts import BOOT, SERVICE, SOCKET
-from soci_bootstrap.system import System, checked
+from soci_bootstrap.programs import checked
+from soci_bootstrap.system import System
 
 UNITS = (SERVICE, SOCKET, "containerd.service", "kubelet.service", BOOT)
 _SECONDS = 5.0

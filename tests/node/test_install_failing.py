@@ -234,7 +234,7 @@ def test_the_second_of_two_waits_and_finds_nothing_to_do() -> None:
 
 @pytest.mark.parametrize("signal", ["SIGTERM", "SIGINT"])
 def test_a_signal_before_a_change(signal: str) -> None:
-    """Every second change, by turns with one signal and the other; containerd is yet to start, as in userData."""
+    """Every second change, by turns with either signal; containerd is yet to start, as in userData."""
     with machine(Ami("trixie-containerd2"), patches=(("system", SIGNAL),)) as node:
         node.sh("systemctl stop kubelet containerd")
         before = Before.of(node)

@@ -16,7 +16,8 @@ import pytest
 from soci_bootstrap import decompressor, resources
 from soci_bootstrap.decompressor import Case, carried, cases, faster_than, self_test
 from soci_bootstrap.errors import CommandError, DecompressorError
-from soci_bootstrap.system import Completed, System
+from soci_bootstrap.programs import Completed
+from soci_bootstrap.system import System
 
 DATA = Path(resources.__file__).parent / "data"
 TEXT = b"one layer after the other\n" * 5000

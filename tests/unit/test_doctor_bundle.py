@@ -18,8 +18,8 @@ from soci_bootstrap.doctor.finding import Unseen
 from soci_bootstrap.doctor.node import Containerd, Node
 from soci_bootstrap.doctor.units import SERVICE_DROPIN
 from soci_bootstrap.errors import CommandError, RefusedError
+from soci_bootstrap.programs import Completed
 from soci_bootstrap.settings import load
-from soci_bootstrap.system import Completed
 from tests.unit import nodes
 
 S = "pl4nt3dS3cr3t"

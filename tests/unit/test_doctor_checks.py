@@ -37,7 +37,7 @@ from soci_bootstrap.plan import CONFIG, DAEMON, Desired
 from soci_bootstrap.record import Binary as Recorded
 from soci_bootstrap.record import Managed, Record
 from soci_bootstrap.state import State
-from soci_bootstrap.system import ABSENT, Entry
+from soci_bootstrap.tree import ABSENT, Entry
 from soci_bootstrap.tuning import Decompressor, Machine, tune
 from soci_bootstrap.units import AGENT, CONTAINERD_DROPIN, DEFAULT_ADDRESS, NODEADM_DROPIN
 from soci_bootstrap.unwire import DROPIN

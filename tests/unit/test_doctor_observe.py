@@ -22,8 +22,8 @@ from soci_bootstrap.doctor.observe import observe
 from soci_bootstrap.doctor.rules import RULES, judge
 from soci_bootstrap.doctor.tasks import Task
 from soci_bootstrap.errors import CommandError, StateError
+from soci_bootstrap.programs import Completed
 from soci_bootstrap.settings import load
-from soci_bootstrap.system import Completed
 from tests.unit import nodes
 from tests.unit.nodes import captured
 

@@ -12,8 +12,10 @@ from soci_bootstrap.containerd import NamedSoci
 from soci_bootstrap.errors import CommandError, StateError, UnsupportedArchitectureError
 from soci_bootstrap.facts import AMI_BINARY, SERVICE, SOCKET, AmiSoci, UnitState
 from soci_bootstrap.nodeconfig import NodeConfig
+from soci_bootstrap.programs import Completed
 from soci_bootstrap.record import Before, Record
-from soci_bootstrap.system import ABSENT, Completed, System
+from soci_bootstrap.system import System
+from soci_bootstrap.tree import ABSENT
 from soci_bootstrap.tuning import Machine
 
 ETC = "/etc/systemd/system"

@@ -11,8 +11,8 @@ from nodes import CAPTURED, Node, captured, write
 
 from soci_bootstrap import boot, hooks, journal, state
 from soci_bootstrap import hook as hook_command
+from soci_bootstrap.programs import Completed
 from soci_bootstrap.state import State
-from soci_bootstrap.system import Completed
 from soci_bootstrap.unwire import CONTAINERD_ENDPOINT, Wired
 
 CONFIG = "/etc/containerd/config.toml"

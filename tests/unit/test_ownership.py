@@ -10,7 +10,8 @@ from nodes import write
 from soci_bootstrap.items import Phase, Restored
 from soci_bootstrap.ownership import Standing, leftovers, let_go, mentions_us, restore, standing, sweep
 from soci_bootstrap.record import Before, Binary, Managed, Record, remember
-from soci_bootstrap.system import ABSENT, Entry, System
+from soci_bootstrap.system import System
+from soci_bootstrap.tree import ABSENT, Entry
 from soci_bootstrap.units import DEFAULT_ADDRESS
 
 A = "/etc/a"

@@ -33,7 +33,8 @@ from soci_bootstrap.plan import (
 )
 from soci_bootstrap.record import Binary, Record
 from soci_bootstrap.settings import Settings
-from soci_bootstrap.system import ABSENT, Entry, System
+from soci_bootstrap.system import System
+from soci_bootstrap.tree import ABSENT, Entry
 
 SETTINGS = Settings(command="install")
 NEWEST = releases.NEWEST

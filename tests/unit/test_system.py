@@ -8,9 +8,10 @@ import stat
 import pytest
 from nodes import write
 
-from soci_bootstrap import system as system_
 from soci_bootstrap.errors import CommandError, StateError
-from soci_bootstrap.system import ABSENT, Completed, System, checked
+from soci_bootstrap.programs import Completed, checked
+from soci_bootstrap.system import System
+from soci_bootstrap.tree import ABSENT, SELINUX
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="owners are root's to set")
 
@@ -341,6 +342,6 @@ def test_labels_where_selinux_is_on(tmp_path, image, monkeypatch) -> None:
     monkeypatch.setattr(os, "setxattr", lambda fd, name, value: labels.update({name: value}))
     monkeypatch.setattr(os, "getxattr", lambda *_, **__: b"system_u:object_r:etc_t:s0\0")
     image.write("/x", b"", label="system_u:object_r:etc_t:s0")
-    assert labels == {system_._SELINUX: b"system_u:object_r:etc_t:s0"}
+    assert labels == {SELINUX: b"system_u:object_r:etc_t:s0"}
     assert image.entry("/x").label == "system_u:object_r:etc_t:s0"
     assert stat.S_ISREG((tmp_path / "x").stat().st_mode)
