@@ -22,6 +22,7 @@ from soci_bootstrap.digests import expected_digest
 from soci_bootstrap.errors import BootstrapError, UsageError
 from soci_bootstrap.mirror_archive import bring
 from soci_bootstrap.mirror_store import Store, store
+from soci_bootstrap.render.options import ZIPAPP_URL
 from soci_bootstrap.request import Request
 from soci_bootstrap.retry import DEFAULT, RetryPolicy
 from soci_bootstrap.settings import Settings
@@ -180,8 +181,10 @@ def _ourselves(to: Store, destination: str, console: Console) -> list[MirroredFi
         return []
     digest = hashlib.sha256(agent).hexdigest()
     stub = resources.read(STUB).decode("ascii").replace("@ZIPAPP_SHA256@", digest)
-    if destination.startswith("s3://"):  # elsewhere only the user knows by which URL nodes will see it
-        stub = stub.replace("@ZIPAPP_URL@", f"{destination.rstrip('/')}/{ZIPAPP}")
+    url = f"{destination.rstrip('/')}/{ZIPAPP}"
+    # For a directory only the user knows by which URL nodes will see it, and a shell acts on some characters.
+    if destination.startswith("s3://") and ZIPAPP_URL.fullmatch(url):
+        stub = stub.replace("@ZIPAPP_URL@", url)
     return [
         _small(to, ZIPAPP, agent),
         _small(to, f"{ZIPAPP}.sha256", f"{digest}  {ZIPAPP}\n".encode()),

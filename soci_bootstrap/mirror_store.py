@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -14,6 +15,9 @@ from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import FetchError, UsageError
 from soci_bootstrap.transport import local_path
 from soci_bootstrap.urls import redact_text, redact_url
+
+_MISSING = re.compile(r"\(404\)|NoSuchKey|NoSuchBucket|does not exist")
+"""What the aws CLI says of an object or bucket that is not there."""
 
 
 class Store(Protocol):
@@ -167,11 +171,12 @@ class S3Store:
             return done.stdout
         lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
         said = redact_text(lines[-1] if lines else f"status {done.returncode}", 200)
-        if "404" in said or "NoSuchKey" in said or "does not exist" in said:
+        if _MISSING.search(said):
             return None
         raise FetchError(
             f"the aws CLI failed on {self.prefix}",
             found=said,
-            expected="rights to s3:GetObject and s3:PutObject there, and AWS CLI 2.22 or newer",
+            # Without s3:ListBucket, S3 answers 403 for what is not there yet.
+            expected="rights to s3:GetObject, s3:PutObject and s3:ListBucket there, and AWS CLI 2.22 or newer",
             remedy="check the credentials, the bucket's policy and `aws --version`",
         )

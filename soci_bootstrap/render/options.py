@@ -27,8 +27,8 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{1,61}[a-z0-9]")
 _CLUSTER = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,99}")
 _AMI_VERSION = re.compile(r"latest|v[0-9]{8}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-# What may stand in a URL, minus the characters that shells, HCL or SSM would act upon.
-_URL = re.compile(
+#: A zipapp's URL: what may stand in one, minus the characters that shells, HCL or SSM would act upon.
+ZIPAPP_URL = re.compile(
     r"(?:https|s3)://(?:[A-Za-z0-9][A-Za-z0-9.:_-]*|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?)"
     r"/[A-Za-z0-9._~:/?#@!&()*+,;=%-]+"
 )
@@ -69,7 +69,7 @@ def problems(options: RenderOptions) -> list[str]:
 def _bad_values(options: RenderOptions) -> Iterator[str]:
     if options.kind not in KINDS:
         yield f"render: found {options.kind or 'no kind'!r}, expected one of {', '.join(KINDS)}"
-    if options.zipapp_url is not None and not _URL.fullmatch(options.zipapp_url):
+    if options.zipapp_url is not None and not ZIPAPP_URL.fullmatch(options.zipapp_url):
         yield f"--zipapp-url: found {options.zipapp_url!r}, expected an https:// or s3:// URL of the zipapp"
     if options.zipapp_sha256 is not None and not _SHA256.fullmatch(options.zipapp_sha256.lower()):
         yield f"--zipapp-sha256: found {options.zipapp_sha256!r}, expected 64 hex digits"

@@ -315,9 +315,25 @@ def test_s3(tmp_path, agent) -> None:
 
 
 @pytest.mark.subprocess
-def test_s3_without_rights(tmp_path) -> None:
-    environ = install_aws(tmp_path) | {
-        "AWS_SAYS": "An error occurred (403) when calling HeadObject: Forbidden"
-    }
-    with servers.Server(upstream) as server, pytest.raises(FetchError, match=r"403.*s3:PutObject"):
+@pytest.mark.parametrize(
+    "says",
+    [
+        "An error occurred (403) when calling HeadObject: Forbidden",
+        "An error occurred (AccessDenied): arn:aws:iam::404404404404:user/me may not s3:GetObject",
+    ],
+)
+def test_s3_without_rights(tmp_path, says: str) -> None:
+    environ = install_aws(tmp_path) | {"AWS_SAYS": says}
+    with servers.Server(upstream) as server, pytest.raises(FetchError, match=r"40[34].*s3:ListBucket"):
         run(server, "s3://bucket/prefix", environ)
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("prefix", ["it's", "a b}", "$(exit 9)", "`exit 9`"])
+def test_what_a_shell_would_act_on_gets_into_no_stub(tmp_path, agent, prefix: str) -> None:
+    environ = install_aws(tmp_path)
+    with servers.Server(upstream) as server:
+        assert run(server, f"s3://bucket/{prefix}", environ, soci_version="0.15.0").exit_status == 0
+    stub = (tmp_path / "s3" / "bucket" / prefix / "bootstrap.sh").read_text()
+    assert prefix not in stub
+    assert "@ZIPAPP_URL@" in stub
