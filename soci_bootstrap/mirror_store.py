@@ -177,6 +177,6 @@ class S3Store:
             f"the aws CLI failed on {self.prefix}",
             found=said,
             # Without s3:ListBucket, S3 answers 403 for what is not there yet.
-            expected="rights to s3:GetObject, s3:PutObject and s3:ListBucket there, and AWS CLI 2.22 or newer",
+            expected="s3:GetObject, s3:PutObject and s3:ListBucket allowed there, and AWS CLI 2.22 or newer",
             remedy="check the credentials, the bucket's policy and `aws --version`",
         )
