@@ -58,13 +58,17 @@ def _converge(system: System) -> None:
 
 
 def _fail_open(system: System, reason: str) -> None:
-    from soci_bootstrap import journal, state
+    from soci_bootstrap import containers, journal, state
     from soci_bootstrap.record import load
     from soci_bootstrap.unwire import from_json, unwire
 
     record = load(system)
     wired = from_json(record.wiring) if record else None
-    failures = unwire(system, wired) if wired else []
+    failures: list[str] = []
+    # Started by hand on a node that is up, it finds containers on SOCI: those would be lost.
+    if wired and not containers.on_snapshotter(system, wired.root):
+        failures = unwire(system, wired)
     full = "; ".join([reason, *failures])
-    state.degraded(system, full)
+    # Said first: a disk that can't be written to must not keep it from the journal.
     journal.error(f"DEGRADED {full}")
+    state.degraded(system, full)

@@ -176,14 +176,22 @@ class Execution:
             self._restarted.append(SERVICE)
             # systemd starts no socket whose service runs. And with containerd yet to start, the
             # daemon's root may be about to move to an array.
-            self.systemctl.run("restart" if up and not socket else "stop", SERVICE)
+            self._control("restart" if up and not socket else "stop", SERVICE)
         if socket:
             self._started.append(SOCKET)
-            self.systemctl.run("start", SOCKET)
+            self._control("start", SOCKET)
         if plan.changes("service-started"):
             self._started.append(SERVICE)
         if plan.changes("service-started") or (up and again and socket):
-            self.systemctl.run("start", SERVICE)
+            self._control("start", SERVICE)
+
+    def _control(self, verb: str, unit: str) -> None:
+        self.systemctl.run(*self._without_waiting, verb, unit)
+
+    @property
+    def _without_waiting(self) -> tuple[str, ...]:
+        """At a boot: the service comes after the boot-time unit, which would wait for it in vain."""
+        return ("--no-block",) if self._job.boot else ()
 
     # -- wiring -------------------------------------------------------------------------------
 
@@ -224,7 +232,7 @@ class Execution:
         if self._job.node and plan is not None and plan.changes("daemon-reload"):
             failures += self.systemctl.try_run("daemon-reload")
         for unit in self._restarted:
-            failures += self.systemctl.try_run("restart", unit)
+            failures += self.systemctl.try_run(*self._without_waiting, "restart", unit)
         if self._switch is not None:
             failures += self._switch.back(snapshotter(self._job.system, self._planning.wired))
         return failures

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from soci_bootstrap import containers
 from soci_bootstrap import plan as plan_
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.facts import Facts
@@ -17,10 +18,11 @@ from soci_bootstrap.wiring import Wiring, for_hooks
 def starts_with_soci(system: System, found: Facts, wiring: Wiring) -> bool:
     """Whether containerd is going to start with a wiring of others; one that runs is left alone.
 
+    So is one that was stopped over containers that go on running on SOCI.
     Where nodeadm keeps no cache of the NodeConfig, only the files that it wrote tell.
     """
     unit = found.units.get("containerd.service")
-    if unit is not None and unit.active == "active":
+    if (unit is not None and unit.active == "active") or containers.on_snapshotter(system, wiring.root):
         return False
     return wiring.static or found.node_config.gate or leads_to_soci(system, for_hooks(wiring, found))
 

@@ -34,7 +34,9 @@ from soci_bootstrap.errors import (
     StateError,
     WiringError,
 )
+from soci_bootstrap.facts import SERVICE
 from soci_bootstrap.nodeconfig import CACHE, DROPIN
+from soci_bootstrap.plan import CONFIG
 from soci_bootstrap.record import RECORD, ROLLING_BACK, load, save
 from soci_bootstrap.settings import Settings, to_json
 
@@ -503,6 +505,52 @@ def test_boot_fails_open(at_boot) -> None:
     record = load(at_boot.node)
     assert record is not None
     assert record.outcome == "degraded"
+
+
+ON_SOCI = {
+    "/proc/self/mountinfo": "5 3 0:6 / /run/containerd/io.containerd.runtime.v2.task/k8s.io/a/rootfs rw - "
+    "overlay overlay rw,upperdir=/var/lib/containerd/io.containerd.snapshotter.v1.soci/snapshots/9/fs\n"
+}
+
+
+@pytest.mark.parametrize("containerd", ["active", "inactive"])
+def test_boot_unwires_nothing_under_containers(at_boot, containerd) -> None:
+    """Started by hand, on a node that is up."""
+    at_boot.install()
+    at_boot.boots()
+    write(at_boot.root, ON_SOCI)
+    show = SHOW.format(socket="active").replace(
+        "Id=containerd.service\nActiveState=inactive", f"Id=containerd.service\nActiveState={containerd}"
+    )
+    at_boot.node.programs["systemctl show"] = show.encode()
+    at_boot.node.remove("/usr/local/bin/soci-snapshotter-grpc")
+    boot.run(at_boot.node)
+    assert at_boot.wired()
+    assert "a boot fetches nothing" in state.load(at_boot.node).degraded
+
+
+def test_boot_waits_for_no_unit(at_boot) -> None:
+    """The service comes after the boot-time unit, and would never start while that waits for it."""
+    at_boot.install()
+    at_boot.boots()
+    at_boot.node.remove(CONFIG)
+    show = SHOW.format(socket="active").replace("inactive", "active")
+    at_boot.node.programs["systemctl show"] = show.encode()
+    boot.run(at_boot.node)
+    jobs = [call for call in at_boot.node.calls if SERVICE in call and " show " not in call]
+    assert jobs == [f"systemctl --no-block restart {SERVICE}"]
+
+
+def test_boot_is_told_although_it_can_not_be_recorded(at_boot, monkeypatch) -> None:
+    at_boot.install()
+    at_boot.boots()
+    at_boot.node.remove("/usr/local/bin/soci-snapshotter-grpc")
+    at_boot.node.refused = (state.PATH,)
+    said = []
+    monkeypatch.setattr(journal, "error", said.append)
+    with pytest.raises(StateError):
+        boot.run(at_boot.node)
+    assert "a boot fetches nothing" in said[0]
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from known import FACTS, facts
 from nodes import write
 
-from soci_bootstrap import resources, units
+from soci_bootstrap import memo, resources, units
 from soci_bootstrap.errors import WiringError
 from soci_bootstrap.facts import SERVICE, SOCKET, AmiSoci
 from soci_bootstrap.items import File, Link, Phase
@@ -56,6 +56,7 @@ def test_the_ground() -> None:
     assert {item.phase for item in (agent, unit, link)} == {Phase.GROUND}
     assert b"TimeoutStartSec=10" in unit.data
     assert b"TimeoutStopSec=2\n" in unit.data
+    assert f"ConditionPathExists=!{memo.PLANNED}\n".encode() in unit.data
     assert b"Before=cloud-final.service nodeadm-run.service" in unit.data
 
 
