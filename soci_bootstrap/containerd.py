@@ -114,7 +114,7 @@ def soci_in(config: bytes, name: str) -> NamedSoci | None:
     plugin = _below(plugins, "soci")
     return NamedSoci(
         address=str(plugin.get("address") or "").replace("unix://", "", 1),
-        root=str(_below(plugin, "exports").get("root") or ""),
+        root=str(_below(plugin, "exports").get("root") or "").rstrip("/"),
         snapshotter=snapshotter,
         annotated=any(table.get(_UNANNOTATED) is False for table in tables),
     )

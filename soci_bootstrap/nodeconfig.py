@@ -199,7 +199,9 @@ def _soci_in_text(text: str) -> NamedSoci | None:
         return None
     address, root = (re.search(_SETTING.format(key), plugin) for key in ("address", "root"))
     annotated = _ANNOTATED.search(text) is not None
-    return NamedSoci(address[1] if address else "", root[1] if root else "", snapshotter, annotated)
+    return NamedSoci(
+        address[1] if address else "", root[1].rstrip("/") if root else "", snapshotter, annotated
+    )
 
 
 def _over(one: NamedSoci | None, other: NamedSoci | None) -> NamedSoci | None:

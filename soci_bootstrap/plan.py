@@ -109,11 +109,12 @@ def desire(
         excluded: decompressors that failed their self-test or lost the comparison here.
 
     Raises:
-        WiringError: the node can't be wired, or images pre-pulled on overlayfs would be stranded.
+        WiringError: the node can't be wired, or images that it holds would be stranded.
         DecompressorError: the one asked for is not here.
     """
     chosen = wiring.choose(settings.wiring, facts, settings.snapshotter_root)
     _refuse_stranding(settings, facts, record)
+    _refuse_other_root(chosen, facts)
     daemon, version, sha256 = _daemon(settings, facts, record)
     config = GATE_CONFIG if facts.node_config.gate else CONFIG
     inflater, files = _decompressor(settings, facts, excluded)
@@ -245,6 +246,18 @@ def _refuse_stranding(settings: Settings, facts: Facts, record: Record | None) -
         expected="none but the pause image's",
         remedy="build the image without them, or use --force to switch anyway",
     )
+
+
+def _refuse_other_root(chosen: wiring.Wiring, facts: Facts) -> None:
+    """Containerd would go on taking images for unpacked that SOCI no longer finds: their pods never start."""
+    there = facts.containerd.soci
+    if there is not None and there.root != chosen.root:
+        raise WiringError(
+            "containerd's images lie below another root of SOCI's, which it would not look into any more",
+            found=f"snapshots below {there.root}",
+            expected=f"none, or {chosen.root}",
+            remedy=f"use --snapshotter-root {there.root}, or drain the node and run `soci-bootstrap rollback`",
+        )
 
 
 def _daemon(settings: Settings, facts: Facts, record: Record | None) -> tuple[str, str, str | None]:

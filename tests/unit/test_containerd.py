@@ -118,6 +118,7 @@ PROXY = f"[proxy_plugins.soci]\naddress = '{ADDRESS}'\n[proxy_plugins.soci.expor
     [
         (PROXY, "/mnt/soci/snapshotter/snapshots/1", "/mnt/soci"),
         (PROXY, "/mnt/soci/snapshots/1", "/mnt/soci"),
+        (PROXY.replace("/mnt/soci", "/mnt/soci/"), "/mnt/soci/snapshots/1", "/mnt/soci"),
         (PROXY, "/mnt/soci/snapshotter/snapshots", None),
         (PROXY, "/mnt/other", None),
         (PROXY.replace("/mnt/soci", "/mnt/a b"), "/mnt/a b/snapshots/1", None),

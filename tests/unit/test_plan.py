@@ -196,6 +196,7 @@ def test_what_is_set_goes_first() -> None:
 # -- pre-pulled images --------------------------------------------------------------------------
 
 PREPULLED = ContentStore(overlayfs_snapshots=3)
+ELSEWHERE = facts(containerd={"soci": NamedSoci("", "/mnt/soci")})
 RUNNING = {"containerd.service": UnitState("active", loaded=True)}
 
 
@@ -220,6 +221,13 @@ def test_images_on_overlayfs(found, record, force, refused) -> None:
         return
     with pytest.raises(WiringError, match="pre-pulled on overlayfs"):
         wanted(found, record, force=force)
+
+
+def test_images_below_another_root_of_soci() -> None:
+    assert wanted(ELSEWHERE).wiring.root == "/mnt/soci"
+    assert wanted(ELSEWHERE, snapshotter_root="/mnt/soci").wiring.root == "/mnt/soci"
+    with pytest.raises(WiringError, match="use --snapshotter-root /mnt/soci, or drain"):
+        wanted(ELSEWHERE, snapshotter_root="/mnt/other", force=True)
 
 
 # -- decompressors ------------------------------------------------------------------------------
