@@ -256,7 +256,7 @@ def _refuse_other_root(chosen: wiring.Wiring, facts: Facts) -> None:
             "containerd's images lie below another root of SOCI's, which it would not look into any more",
             found=f"snapshots below {there.root}",
             expected=f"none, or {chosen.root}",
-            remedy=f"use --snapshotter-root {there.root}, or drain the node and run `soci-bootstrap rollback`",
+            remedy=f"use --snapshotter-root {there.root}, or drain the node and `soci-bootstrap rollback`",
         )
 
 
