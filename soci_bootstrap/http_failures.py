@@ -82,6 +82,13 @@ def _untrusted(link: BaseException, name: str, bundle: str | None) -> FetchError
             expected=f"one that {bundle} vouches for, at {now} by this node's clock",
             remedy="set SSL_CERT_FILE for a private CA, or correct the clock",
         )
+    if isinstance(link, ssl.SSLError) and link.library == "X509":
+        return FetchError(
+            f"{name} can't be trusted",
+            found=f"no certificate that can be read in {bundle}",
+            expected="a PEM file of trusted certificates",
+            remedy="correct SSL_CERT_FILE or REQUESTS_CA_BUNDLE, or install ca-certificates",
+        )
     # A connection cut during the handshake (EOF) is the network's doing and worth another try.
     if isinstance(link, ssl.SSLError) and link.reason and "EOF" not in link.reason:
         return FetchError(

@@ -20,6 +20,17 @@ def proxy_for(scheme: str, host: str, port: int, environ: Mapping[str, str]) -> 
     return proxy if "://" in proxy else f"http://{proxy}"
 
 
+def usable(proxy: str) -> bool:
+    """Whether requests can be sent through it: http or https, and a host."""
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(proxy)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 def _variable(environ: Mapping[str, str], name: str) -> str:
     return (environ.get(name) or environ.get(name.upper()) or "").strip()
 

@@ -20,7 +20,7 @@ from urllib3.exceptions import HTTPError
 from soci_bootstrap import __version__
 from soci_bootstrap.errors import FetchError
 from soci_bootstrap.http_failures import REMEDY, cause, classified, refused
-from soci_bootstrap.proxies import proxy_for
+from soci_bootstrap.proxies import proxy_for, usable
 from soci_bootstrap.transport import Opened, TransientError
 from soci_bootstrap.urls import redact_url
 
@@ -103,6 +103,13 @@ class HttpSource:
         except ValueError as error:
             raise classified(requests.exceptions.InvalidURL(error), redact_url(url), None) from None
         proxy = proxy_for(parts.scheme, host, port, self._environ)
+        if proxy and not usable(proxy):
+            raise FetchError(
+                f"the proxy to {redact_url(url)} can't be used",
+                found=redact_url(proxy),
+                expected="http://host:port or https://host:port",
+                remedy="correct HTTPS_PROXY, or name the host in NO_PROXY",
+            )
         secure = parts.scheme == "https" or (proxy or "").startswith("https")
         bundle = ca_bundle(self._environ) if secure else None
         try:

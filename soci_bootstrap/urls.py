@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_USER_INFO = re.compile(r"(?<=://)[^/?#\s]*@")
+# The second form is of a password with a slash, a ? or a #, which should have been %-encoded.
+_USER_INFO = re.compile(r"(?<=://)(?:[^/?#\s]*@|(?!\[)[^/?#\s:]*:(?!\d*(?:[/?#\s]|$))\S*@)")
 _QUERY = re.compile(r"(?P<path>[A-Za-z][A-Za-z0-9+.-]*://[^\s?#'\"]*)[?#][^\s'\"]*")
 _BARE_QUERY = re.compile(r"\?[^\s'\"]*")
 _SECRETS = re.compile(

@@ -147,6 +147,18 @@ def test_plain_http_on_an_https_port(run) -> None:
         run(wanted(mirror=server.origin.replace("http://", "https://")), SSL_CERT_FILE=servers.CA)
 
 
+@pytest.mark.parametrize(
+    "text", ["", "garbage\n", "-----BEGIN CERTIFICATE-----\nxx\n-----END CERTIFICATE-----\n"]
+)
+def test_a_ca_bundle_that_is_none(run, tmp_path, text: str) -> None:
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text(text)
+    with servers.Server(servers.GOOD, "server.pem") as server:
+        with pytest.raises(FetchError, match=rf"no certificate that can be read in {bundle}, expected a PEM"):
+            run(wanted(mirror=server.origin), SSL_CERT_FILE=str(bundle))
+        assert server.seen == []
+
+
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_old_tls_is_refused(run) -> None:
     with servers.Server(servers.GOOD, "server.pem") as server:
@@ -181,6 +193,13 @@ def test_https_asks_the_proxy_for_a_tunnel(run) -> None:
             run(wanted(mirror="https://mirror.test"), HTTPS_PROXY=proxy.origin, SSL_CERT_FILE=servers.CA)
         assert proxy.seen[0].path == "mirror.test:443"
     assert "407" in str(caught.value)
+
+
+@pytest.mark.parametrize("proxy", ["socks5://user:hunter2@proxy.test", "http://user:hun/ter2@proxy.test"])
+def test_a_proxy_that_can_not_be_used(run, proxy: str) -> None:
+    with pytest.raises(FetchError, match=r"found \w+://proxy\.test, expected http://host:port") as caught:
+        run(wanted(mirror="https://mirror.test"), HTTPS_PROXY=proxy, SSL_CERT_FILE=servers.CA)
+    assert "ter2" not in str(caught.value)
 
 
 # -- digests ---------------------------------------------------------------------------------

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from soci_bootstrap.proxies import proxy_for
+from soci_bootstrap.proxies import proxy_for, usable
 
 PROXY = "http://proxy.test:3128"
 
@@ -58,3 +58,19 @@ def test_which(environ: dict[str, str], proxy: str | None) -> None:
 def test_no_proxy(host: str, no_proxy: str, direct: bool) -> None:
     environ = {"HTTPS_PROXY": PROXY, "NO_PROXY": no_proxy}
     assert proxy_for("https", host, 443, environ) == (None if direct else PROXY)
+
+
+@pytest.mark.parametrize(
+    ("proxy", "good"),
+    [
+        (PROXY, True),
+        ("https://user:secret@proxy.test", True),
+        ("http://[fd00::1]:3128", True),
+        ("socks5://proxy.test:1080", False),
+        ("http://", False),
+        ("http://[fd00::1", False),
+        ("http://proxy.test:port", False),
+    ],
+)
+def test_usable(proxy: str, good: bool) -> None:
+    assert usable(proxy) is good

@@ -16,6 +16,9 @@ from soci_bootstrap.urls import holds_secret, redact_text, redact_url
         ("s3://bucket/prefix", "s3://bucket/prefix"),
         ("/a/directory", "/a/directory"),
         ("https://mirror.test/@scope/a", "https://mirror.test/@scope/a"),
+        ("https://mirror.test:8443/@scope/a", "https://mirror.test:8443/@scope/a"),
+        ("https://[fd00::1]:8443/@scope/a", "https://[fd00::1]:8443/@scope/a"),
+        *((f"https://user:hun{c}ter2@mirror.test/a", "https://mirror.test/a") for c in "/?#"),
     ],
 )
 def test_url(url: str, shown: str) -> None:
