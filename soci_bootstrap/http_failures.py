@@ -45,19 +45,21 @@ def refused(response: requests.Response, name: str) -> Exception:
     )
 
 
-def classified(error: BaseException, name: str, bundle: str | None) -> Exception:
+def classified(error: BaseException, name: str, bundle: str | None, proxy: str | None = None) -> Exception:
     """The error for a request that got no answer.
 
     Args:
         error: what requests or urllib3 raised.
         name: the redacted URL.
         bundle: the CA bundle that was trusted.
+        proxy: the proxy that was asked, redacted.
     """
     for link in _chain(error):
         final = _untrusted(link, name, bundle) or _refused_by_proxy(link, name) or _nonsense(link, name)
         if final is not None:
             return final
-    return TransientError(f"no answer ({cause(error)})")
+    through = f" through the proxy {proxy}" if proxy else ""
+    return TransientError(f"no answer{through} ({cause(error)})")
 
 
 def cause(error: BaseException) -> str:

@@ -121,7 +121,7 @@ class HttpSource:
                 proxies={parts.scheme: proxy} if proxy else None,
             )
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
-            raise classified(error, redact_url(url), bundle) from None
+            raise classified(error, redact_url(url), bundle, proxy and redact_url(proxy)) from None
 
     def _opened(self, response: requests.Response, offset: int) -> Opened:
         """What an answer offers.

@@ -195,6 +195,11 @@ def test_https_asks_the_proxy_for_a_tunnel(run) -> None:
     assert "407" in str(caught.value)
 
 
+def test_a_proxy_that_does_not_answer_is_named(run) -> None:
+    with pytest.raises(FetchError, match=r"no answer through the proxy http://127\.0\.0\.1:1 \(Connection"):
+        run(wanted(mirror="http://mirror.test"), HTTP_PROXY="http://user:hunter2@127.0.0.1:1")
+
+
 @pytest.mark.parametrize("proxy", ["socks5://user:hunter2@proxy.test", "http://user:hun/ter2@proxy.test"])
 def test_a_proxy_that_can_not_be_used(run, proxy: str) -> None:
     with pytest.raises(FetchError, match=r"found \w+://proxy\.test, expected http://host:port") as caught:
