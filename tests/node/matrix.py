@@ -35,6 +35,8 @@ RECORD, STATE = "/var/lib/soci-bootstrap/record.json", "/var/lib/soci-bootstrap/
 FAULT = "/opt/lab/soci-fault"
 SOCI, OVERLAYFS = "soci", "overlayfs"
 GUARD, VERIFY, PREFLIGHT = "hooks.guard", "hooks.verify", "preflight.run"
+HOOKS = (GUARD, VERIFY)
+"""Either unwires from a SOCI that does not answer: the second where the first was cut off."""
 _UP_SECONDS = 25.0
 """A node that joins is up long before; one that doesn't is given up then."""
 _DOWN_SECONDS = 6.0

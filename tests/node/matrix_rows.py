@@ -10,7 +10,7 @@ from tests.node.lab.soci import build
 from tests.node.matrix import (
     AGENT,
     FAULT,
-    GUARD,
+    HOOKS,
     OVERLAYFS,
     PREFLIGHT,
     VERIFY,
@@ -44,7 +44,7 @@ def at_start(fault: str, *, ami: Ami | None = None) -> Row:
     """SOCI passes the preflight and fails as a service."""
     name = f"SOCI: {fault.split(maxsplit=1)[0]} when containerd starts" + (f", {ami.root}" if ami else "")
     outcome = guarded("SOCI did not answer")
-    return Row(name, OVERLAYFS, outcome, ami=ami or Ami(), before=daemon(fault), saved_by=(GUARD,))
+    return Row(name, OVERLAYFS, outcome, ami=ami or Ami(), before=daemon(fault), saved_by=HOOKS)
 
 
 def broken_pause(ami: Ami | None = None) -> Row:
@@ -125,7 +125,7 @@ SOCI_FAILS = [
         OVERLAYFS,
         refused("SOCI snapshotter does not run"),
         before=daemon("exit"),
-        saved_by=(PREFLIGHT, GUARD),
+        saved_by=(PREFLIGHT, *HOOKS),
     ),
     Row("SOCI: never-ready", OVERLAYFS, refused("no answer in time"), before=daemon("never-ready")),
     Row("SOCI: mute", OVERLAYFS, refused("no answer in time"), before=daemon("mute")),
@@ -134,18 +134,26 @@ SOCI_FAILS = [
     at_start("mute unit"),
     *[at_start("exit unit", ami=ami) for ami in OLDER],
     Row(
+        "SOCI: exit when containerd starts, guard cut off",
+        OVERLAYFS,
+        guarded("does not answer after containerd's start"),
+        before=daemon("exit unit"),
+        patches=(("hooks", "guard = lambda *arguments: None"),),
+        saved_by=(VERIFY,),
+    ),
+    Row(
         "wrong-architecture binary",
         OVERLAYFS,
         refused("[Ee]xec format|architecture"),
         release=lambda: build.release(wrong_machine=True),
-        saved_by=(PREFLIGHT, GUARD),
+        saved_by=(PREFLIGHT, *HOOKS),
     ),
     Row(
         "config.toml is nonsense",
         OVERLAYFS,
         guarded("SOCI did not answer"),
         after="echo '= nonsense' > /etc/soci-snapshotter-grpc/config.toml",
-        saved_by=(GUARD,),
+        saved_by=HOOKS,
     ),
     broken_pause(),
     *[broken_pause(ami) for ami in OLDER],
@@ -176,7 +184,7 @@ LATER = [
         OVERLAYFS,
         guarded("SOCI did not answer"),
         after="rm /usr/bin/unpigz",
-        saved_by=(GUARD,),
+        saved_by=HOOKS,
     ),
     Row("unpigz uninstalled, reboot", after="rm /usr/bin/unpigz", act=_fails_open_then_reboots),
     Row(

@@ -8,7 +8,7 @@ from tests.node.lab.server import Fault
 from tests.node.matrix import (
     AGENT,
     FAULT,
-    GUARD,
+    HOOKS,
     OVERLAYFS,
     RECORD,
     SOCI,
@@ -141,7 +141,7 @@ RUNNING = [
         OVERLAYFS,
         guarded("SOCI did not answer"),
         act=_restarted_without_containers,
-        saved_by=(GUARD,),
+        saved_by=HOOKS,
     ),
     Row("the same with containers on SOCI", act=_restarted_with_containers),
 ]

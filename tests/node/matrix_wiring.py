@@ -8,8 +8,8 @@ import shutil
 from tests.node.lab import images, recipe
 from tests.node.lab.eks import NODECONFIG, Ami, with_containerd
 from tests.node.matrix import (
-    GUARD,
     HEALTHY,
+    HOOKS,
     OVERLAYFS,
     SOCI,
     Bench,
@@ -132,7 +132,7 @@ GENERATIONS = [
         ami=_OLD[20251019],
         before=daemon("exit unit"),
         act=_twice,
-        saved_by=(GUARD,),
+        saved_by=HOOKS,
     ),
     Row(
         "AMI's socket already active",
@@ -165,7 +165,7 @@ def _recipe(name: str, ami: Ami, fault: str = "") -> Row:
         nodeconfig=recipe.nodeconfig(),
         before=daemon(fault) if fault else "",
         act=_twice if fault else _adopts,
-        saved_by={"": (), "exit": (OVERRIDE,), "exit unit": (GUARD,)}[fault],
+        saved_by={"": (), "exit": (OVERRIDE,), "exit unit": HOOKS}[fault],
     )
 
 
@@ -193,7 +193,7 @@ OTHERS = [
     _recipe(", no nodeadm.d, SOCI dead", _OLD[20250812], "exit"),
     _gate("newest", Ami()),
     _gate("newest, SOCI dead", Ami(), "exit", (OVERRIDE,)),
-    _gate("newest, SOCI dead as a service", Ami(), "exit unit", (GUARD,)),
+    _gate("newest, SOCI dead as a service", Ami(), "exit unit", HOOKS),
     _gate("below 4 vCPU", _SMALL),
     _gate("below 4 vCPU, SOCI dead", _SMALL, "exit"),
     _gate("before nodeadm's import", _OLD[20251208]),
