@@ -25,7 +25,7 @@ TABLES = (
 )
 ENDPOINT = "imageServiceEndpoint"
 CONTAINERD_ENDPOINT = "unix:///run/containerd/containerd.sock"
-_IMPORTS = re.compile(r"^imports\s*=\s*\[([^\]]*)\]", re.MULTILINE)
+_IMPORTS = re.compile(r"^[ \t]*imports\s*=\s*\[([^\]]*)\]", re.MULTILINE)
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def test_a_record_that_says_nothing_of_use(document) -> None:
         ),
         ({CONFIG: STATIC, "/etc/containerd/conf.d/99-nvidia.conf": V2.format("overlayfs")}, "soci"),
         ({CONFIG: V2.format("soci"), "/etc/containerd/conf.d/9.toml": V2.format("overlayfs")}, "soci"),
-        ({CONFIG: 'imports = ["more/*.toml"]\n', "/etc/containerd/more/a.toml": V2.format("soci")}, "soci"),
+        ({CONFIG: '  imports = ["more/*.toml"]\n', "/etc/containerd/more/a.toml": V2.format("soci")}, "soci"),
         ({CONFIG: "imports = [\n'/etc/a.toml',\n'/etc/b.toml']\n", "/etc/b.toml": V2.format("soci")}, "soci"),
         ({CONFIG: b"x = '\xff'\n" + V2.format("soci").encode()}, "soci"),
     ],
