@@ -25,6 +25,18 @@ variable "instance_type" {
   default     = null
 }
 
+variable "instance_profile" {
+  description = "Instance profile of self-managed nodes, by name; managed node groups bring their own."
+  type        = string
+  default     = null
+}
+
+variable "security_group_ids" {
+  description = "Security groups of self-managed nodes; null leaves the choice to the managed node group."
+  type        = list(string)
+  default     = null
+}
+
 variable "node_config" {
   description = "NodeConfig YAML for self-managed nodes; managed node groups get theirs from EKS."
   type        = string
@@ -40,11 +52,19 @@ variable "tags" {
 
 _RESOURCE = """\
 resource "aws_launch_template" "soci" {
-  name          = var.name
-  image_id      = var.image_id
-  instance_type = var.instance_type
-  user_data     = base64encode(local.soci_user_data)
-  tags          = var.tags
+  name                   = var.name
+  image_id               = var.image_id
+  instance_type          = var.instance_type
+  vpc_security_group_ids = var.security_group_ids
+  user_data              = base64encode(local.soci_user_data)
+  tags                   = var.tags
+
+  dynamic "iam_instance_profile" {
+    for_each = var.instance_profile == null ? [] : [var.instance_profile]
+    content {
+      name = iam_instance_profile.value
+    }
+  }
 
   lifecycle {
     precondition {

@@ -91,6 +91,9 @@ class TestWithStubs:
         head = heredoc(hcl_local(request))
         assert f"{head}--SOCI-BOOTSTRAP--\n" == user_data(request)
         assert '"aws_launch_template"' in module["resource"][0]
+        # What self-managed nodes need, and what an Auto Scaling group can't add to a template.
+        names = {name.strip('"') for variable in module["variable"] for name in variable}
+        assert names >= {"image_id", "instance_type", "instance_profile", "security_group_ids", "node_config"}
 
     def test_packer_parses_and_carries_the_script(self, arguments: tuple[str, ...], stub: str | None) -> None:
         request = self.request_for("packer", arguments, stub)
