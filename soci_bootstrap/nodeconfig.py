@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from soci_bootstrap.containerd import NamedSoci, soci_in
-from soci_bootstrap.errors import StateError
+from soci_bootstrap.errors import BootstrapError, StateError
 from soci_bootstrap.system import System
 
 CACHE = "/run/eks/nodeadm/config.json"
@@ -123,7 +123,7 @@ def _ours(system: System) -> dict[str, Any]:
     """What our own drop-in specifies; nothing where there is none, or none that we wrote."""
     try:
         document = json.loads(system.read(DROPIN) or b"{}")
-    except (ValueError, RecursionError):
+    except (BootstrapError, ValueError, RecursionError):
         return {}
     return _table(document, "spec") if isinstance(document, dict) else {}
 
