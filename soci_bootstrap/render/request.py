@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from soci_bootstrap.errors import UsageError
 from soci_bootstrap.render.options import RenderOptions
+from soci_bootstrap.unwire import CONTAINERD_ENDPOINT, DROPIN, ENDPOINT
 
 DEFAULT_NAME = "soci"
 
@@ -16,6 +18,10 @@ DEFAULT_NAME = "soci"
 AGENT = "/usr/local/sbin/soci-bootstrap"
 
 _SOCI_SOCKET = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
+_PLUGINS = {
+    "v2": '[plugins."io.containerd.grpc.v1.cri".containerd]',
+    "v3": "[plugins.'io.containerd.cri.v1.images']",
+}
 _SOCI_ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.soci"
 
 
@@ -89,10 +95,7 @@ exit "$status"
 
 def static_recipe(dialect: str, snapshotter_root: str | None) -> str:
     """The published NodeConfig that wires SOCI for good, in containerd's config ``v2`` or ``v3``."""
-    plugin = {
-        "v2": '[plugins."io.containerd.grpc.v1.cri".containerd]',
-        "v3": "[plugins.'io.containerd.cri.v1.images']",
-    }[dialect]
+    plugin = _PLUGINS[dialect]
     root = json.dumps(snapshotter_root or _SOCI_ROOT)  # a JSON string is a TOML basic string
     return f"""\
 apiVersion: node.eks.aws/v1alpha1
@@ -112,6 +115,33 @@ spec:
   kubelet:
     config:
       imageServiceEndpoint: unix://{_SOCI_SOCKET}
+"""
+
+
+def static_override(dialect: str) -> str:
+    """Shell text that overrides ``static_recipe`` where no agent came to look after it.
+
+    Without SOCI the recipe lets no image be pulled. nodeadm reads the drop-in after us, and one that
+    it can't parse is fatal: so it gets its name when it is whole.
+    """
+    config = f'{_PLUGINS[dialect]}\nsnapshotter = "overlayfs"\n'
+    document = {
+        "apiVersion": "node.eks.aws/v1alpha1",
+        "kind": "NodeConfig",
+        "spec": {
+            "containerd": {"config": config},
+            "kubelet": {"config": {ENDPOINT: CONTAINERD_ENDPOINT}},
+        },
+    }
+    return f"""\
+# The NodeConfig of this document wires SOCI. Where no agent came to look after that, it must not.
+if [ "$status" != 0 ] && [ ! -e {AGENT} ] && [ -d {os.path.dirname(DROPIN)} ]; then
+  cat >{DROPIN}.tmp <<'END' &&
+{json.dumps(document)}
+END
+    mv {DROPIN}.tmp {DROPIN} &&
+    echo "soci-bootstrap: {DROPIN} puts pulls back on overlayfs"
+fi
 """
 
 

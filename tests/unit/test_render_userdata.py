@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import email
 import email.policy
+import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,7 +12,9 @@ from render_requests import ARGUMENTS, DIGEST, NODE_CONFIG, URL, make, merged_by
 
 from soci_bootstrap.errors import UsageError
 from soci_bootstrap.render import Request, render
+from soci_bootstrap.render.request import AGENT
 from soci_bootstrap.render.userdata import LIMIT, RESERVED
+from soci_bootstrap.unwire import CONTAINERD_ENDPOINT, DROPIN, ENDPOINT
 
 
 def parts(text: str) -> list[tuple[str, str]]:
@@ -123,6 +127,65 @@ def test_the_static_recipe_wires_containerd_and_kubelet(dialect: str) -> None:
     }
 
 
+def static_shell_part(tmp_path: Path, dialect: str) -> str:
+    """The shell part beside a static recipe, with the node's paths below ``tmp_path``."""
+    script = parts(render(make("userdata", static_node_config=dialect)))[0][1]
+    return script.replace(AGENT, f"{tmp_path}/agent").replace(
+        os.path.dirname(DROPIN), f"{tmp_path}/nodeadm.d"
+    )
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("shell", ["dash", "bash"])
+@pytest.mark.parametrize("dialect", ["v2", "v3"])
+@pytest.mark.parametrize("status", [1, 2])
+def test_where_no_agent_came_the_static_recipe_is_overridden(
+    tmp_path: Path, dialect: str, status: int, shell: str
+) -> None:
+    import tomli
+
+    (tmp_path / "nodeadm.d").mkdir()
+    done = run_shell(static_shell_part(tmp_path, dialect), shell, status)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"install ended with status {status}\n" in done.stdout
+    assert done.stdout.endswith("puts pulls back on overlayfs\n")
+    (path,) = (tmp_path / "nodeadm.d").iterdir()
+    assert path.name == os.path.basename(DROPIN)
+    document = json.loads(path.read_text())
+    assert document["kind"] == "NodeConfig"
+    assert document["spec"]["kubelet"]["config"] == {ENDPOINT: CONTAINERD_ENDPOINT}
+    table = {
+        "v2": {"io.containerd.grpc.v1.cri": {"containerd": {"snapshotter": "overlayfs"}}},
+        "v3": {"io.containerd.cri.v1.images": {"snapshotter": "overlayfs"}},
+    }[dialect]
+    assert tomli.loads(document["spec"]["containerd"]["config"]) == {"plugins": table}
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize(
+    ("agent", "dropins", "status"), [(True, True, 2), (False, False, 2), (False, True, 0)]
+)
+def test_the_static_recipe_stands_where_an_agent_sees_to_it(
+    tmp_path: Path, agent: bool, dropins: bool, status: int
+) -> None:
+    if agent:
+        (tmp_path / "agent").touch()
+    if dropins:
+        (tmp_path / "nodeadm.d").mkdir()
+    done = run_shell(static_shell_part(tmp_path, "v3"), status=status)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(tmp_path.glob("nodeadm.d/*")) == []
+
+
+@pytest.mark.subprocess
+def test_an_override_cut_short_writes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "nodeadm.d").mkdir()
+    script = static_shell_part(tmp_path, "v3")
+    for length in range(script.index("\nif "), script.rindex("\nfi"), 5):
+        run_shell(script[:length], status=2)
+        assert list((tmp_path / "nodeadm.d").iterdir()) == []
+
+
 @pytest.mark.subprocess
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 @pytest.mark.parametrize("status", [0, 1, 2])
@@ -150,11 +213,12 @@ def test_a_shell_part_cut_short_runs_nothing() -> None:
 @pytest.mark.subprocess
 def test_shellcheck_finds_nothing(tmp_path: Path) -> None:
     path = tmp_path / "part.sh"
-    path.write_text(parts(render(make("userdata", ARGUMENTS)))[0][1])
-    done = subprocess.run(
-        ["shellcheck", "-s", "sh", str(path)], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stdout
+    for request in (make("userdata", ARGUMENTS), make("userdata", static_node_config="v3")):
+        path.write_text(parts(render(request))[0][1])
+        done = subprocess.run(
+            ["shellcheck", "-s", "sh", str(path)], capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, done.stdout
 
 
 def test_nothing_but_comments_stands_outside_the_subshell() -> None:
