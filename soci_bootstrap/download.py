@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Union
 
+from soci_bootstrap import signals
 from soci_bootstrap.console import Console
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import FetchError
@@ -80,7 +81,7 @@ class Download:
         """
         ready: queue.Queue[_Item] = queue.Queue(_DEPTH)
         reader = threading.Thread(target=self._run, args=(ready,), name="download", daemon=True)
-        reader.start()
+        signals.start(reader)
         pending: list[_Item] = []
         try:
             while True:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Union, final
 
+from soci_bootstrap import signals
+
 Data = Union[bytes, memoryview]
 
 _DEPTH = 6
@@ -29,14 +31,15 @@ class Worker:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def __enter__(self) -> Worker:
-        self._thread.start()
+        signals.start(self._thread)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._dropping = self._dropping or kind is not None
-        self.drain()
+        with signals.held():  # or it would go on writing to a file that is closed
+            self._dropping = self._dropping or kind is not None
+            self.drain()
 
     def put(self, data: Data) -> None:
         """Hand on a block; waits for room. Raises what ``work`` raised before."""

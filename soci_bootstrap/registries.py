@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from soci_bootstrap import toml
+from soci_bootstrap import signals, toml
 from soci_bootstrap.errors import BootstrapError, StateError, WiringError
 from soci_bootstrap.system import System
 
@@ -105,7 +105,7 @@ def ask(
     ]
     end = time.monotonic() + seconds
     for thread in threads:
-        thread.start()
+        signals.start(thread)
     for thread in threads:
         thread.join(max(0.0, end - time.monotonic()))
     return {name: answers.get(name, f"no answer in {seconds:g} s") for name in names}

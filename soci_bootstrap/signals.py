@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Thread
 
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
@@ -39,3 +40,12 @@ def ignore() -> None:
     """The first one was heard; a second one must not stop the taking back."""
     for number in _STOPPING:
         signal.signal(number, signal.SIG_IGN)
+
+
+def start(thread: Thread) -> None:
+    """Start a thread that takes none of them, then or later: it inherits what is held back here.
+
+    What another thread takes, the main thread can't hold back; nor does it hear of it while it waits.
+    """
+    with held():
+        thread.start()

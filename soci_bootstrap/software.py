@@ -14,6 +14,7 @@ from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import Daemon
 from soci_bootstrap.plan import UNPIGZ_ARGS
 from soci_bootstrap.settings import Settings
+from soci_bootstrap.signals import held
 from soci_bootstrap.system import System
 from soci_bootstrap.tuning import Decompressor
 
@@ -49,7 +50,7 @@ def fetch(
         applier.adopt(item, staged, fetched)
     except BaseException:
         # A signal between the two would leave it lying there.
-        with suppress(BootstrapError):
+        with held(), suppress(BootstrapError):
             system.remove(staged)
         raise
 

@@ -4,8 +4,11 @@ import errno
 import hashlib
 import io
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -23,6 +26,7 @@ from soci_bootstrap.errors import (
     UsageError,
 )
 from soci_bootstrap.fetch import Fetched, Request, fetch_binary
+from soci_bootstrap.pipeline import Worker
 from soci_bootstrap.retry import RetryPolicy
 
 QUICK = RetryPolicy(attempts=4, base=0.001)
@@ -422,6 +426,93 @@ def test_a_signal_leaves_nothing_behind(run, tmp_path) -> None:
             {},
         )
     assert list(run.staged.parent.iterdir()) == []
+
+
+STOPPED = """
+import os, sys
+from soci_bootstrap import signals
+from soci_bootstrap.console import Console
+from soci_bootstrap.deadline import Deadline
+from soci_bootstrap.fetch import Request, fetch_binary
+signals.heed()
+try:
+    fetch_binary(Request("0.15.0", "amd64", sha256="0" * 64, mirror=sys.argv[1]), sys.argv[2], Deadline(60),
+                 Console(), os.environ)
+except KeyboardInterrupt:
+    print("stopped")
+"""
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+@pytest.mark.parametrize("begun", [False, True], ids=["no answer", "in the middle"])
+def test_a_signal_ends_a_download_that_waits(tmp_path, number: int, begun: bool) -> None:
+    waits = threading.Event()
+
+    def stall(x: servers.Exchange) -> None:
+        if begun:
+            x.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(servers.BODY))
+            x.send(servers.BODY[: servers.HALF])
+        waits.set()
+        x.pause(servers.PATIENCE)
+
+    with servers.Server(stall) as server:
+        argv = [sys.executable, "-c", STOPPED, server.origin, str(tmp_path / "staged.tmp")]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE) as process:
+            assert waits.wait(20)
+            process.send_signal(number)
+            # The server would go on waiting, the deadline is farther off.
+            out, _ = process.communicate(timeout=servers.PATIENCE / 2)
+    assert (out, process.returncode) == (b"stopped\n", 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def blocked() -> set[int]:
+    """The signals that are not given to this thread."""
+    return set(signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+
+def test_a_signal_is_given_to_no_thread_of_a_fetch(run, tmp_path, monkeypatch) -> None:
+    """One that waits for a server or a disk would keep it to itself until that wait is over."""
+    masks: dict[str, set[int]] = {}
+
+    def note(work):
+        def noted(*arguments):
+            masks[threading.current_thread().name] = blocked()
+            return work(*arguments)
+
+        return noted
+
+    monkeypatch.setattr(fetch.StagedFile, "write", note(fetch.StagedFile.write))
+    monkeypatch.setattr(fetch.Download, "_attempts", note(fetch.Download._attempts))
+    mine = blocked()
+    run(wanted(mirror=str(written(tmp_path).parents[1])))
+    assert masks.keys() == {"writing", "download"}
+    assert all(mask >= {signal.SIGTERM, signal.SIGINT} for mask in masks.values())
+    assert blocked() == mine
+
+
+def test_a_second_signal_waits_for_what_still_works() -> None:
+    """Or a block would be written after its file was closed, to whatever file has its number then."""
+    begun = threading.Event()
+    done: list[bytes] = []
+
+    def work(data: bytes) -> None:
+        begun.set()
+        time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.05)
+        done.append(data)
+
+    def interrupted() -> None:
+        with Worker("writing", work) as worker:
+            worker.put(b"a block")
+            begun.wait(20)
+            raise FetchError("as the first one would")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert done == [b"a block"]
 
 
 def test_every_error_is_one_of_ours() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import socket
 
 import pytest
@@ -193,6 +194,19 @@ def test_variables_that_go_does_not_know_are_not_used() -> None:
 def test_no_trust() -> None:
     answers = ask(wants("registry.test"), {"SSL_CERT_FILE": "/none"})
     assert answers == {"registry.test": "no file /none"}
+
+
+def test_a_signal_is_given_to_no_thread_that_asks(monkeypatch) -> None:
+    """It may wait for longer than we do, while the run goes on to steps that nothing interrupts."""
+    masks: list[set[int]] = []
+
+    def note(*_) -> int:
+        masks.append(set(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+        return 200
+
+    monkeypatch.setattr("soci_bootstrap.transport_http.HttpSource.ask", note)
+    ask(wants("registry.test"), {})
+    assert [mask >= {signal.SIGTERM, signal.SIGINT} for mask in masks] == [True]
 
 
 def test_whatever_keeps_an_answer_away(monkeypatch) -> None:
