@@ -141,8 +141,8 @@ def _text(value: object) -> str:
 
 
 def _bytes(text: str) -> bytes:
-    # JSON has texts that UTF-8 has not; the TOML reader refuses what comes of them.
-    return text.encode("utf-8", "surrogatepass")
+    # JSON has texts that UTF-8 has not; what comes of them is no path that a unit takes.
+    return text.encode("utf-8", "replace")
 
 
 def _bad_cache(found: str) -> StateError:

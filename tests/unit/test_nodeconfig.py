@@ -78,7 +78,7 @@ def test_cache(tmp_path, files, expected) -> None:
         ),
         # As users of the gate do it, who want its root elsewhere.
         (NAMED, NamedSoci(ADDRESS, ROOT, snapshotter=False, annotated=False)),
-        ("# soci\n", None),
+        ("# soci \ud800\n", None),
         (f"[{V3}]\nsnapshotter = 'stargz'\nx = 'soci'\n", None),
         (
             f"[{V3}]\nsnapshotter = 'soci'\n[proxy_plugins]\nsoci = 1\n",
@@ -98,7 +98,6 @@ def test_static_wiring(tmp_path, config, static) -> None:
         ("{", "Expecting property name"),
         (b"\xff", "decode"),
         (cache("soci = ["), "containerd.config is not TOML"),
-        (cache("soci = '\ud800'"), "containerd.config is not TOML"),
         ("[" * 200_000, "recursion"),
     ],
 )
