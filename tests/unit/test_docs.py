@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -115,8 +116,11 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_every_yaml_and_hcl_block_parses(page: Path) -> None:
+def test_every_yaml_json_and_hcl_block_parses(page: Path) -> None:
     import hcl2
+
+    for block in blocks(page, "json"):
+        assert json.loads(block)
 
     for block in blocks(page, "yaml"):
         assert yaml.safe_load(block)
