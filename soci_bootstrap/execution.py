@@ -7,12 +7,13 @@ from dataclasses import replace
 
 from soci_bootstrap import live, memo, nodeconfig, registries, software, state, units
 from soci_bootstrap.apply import Applier
+from soci_bootstrap.desired import Desired
 from soci_bootstrap.errors import DecompressorError, StateError
 from soci_bootstrap.facts import SERVICE, SOCKET
 from soci_bootstrap.items import Daemon, Phase
 from soci_bootstrap.job import Job
 from soci_bootstrap.nodeadm import nodeadms_own, nodeadms_part
-from soci_bootstrap.plan import Desired, Plan, Step
+from soci_bootstrap.plan import Plan, Step
 from soci_bootstrap.planning import Planning
 from soci_bootstrap.record import save
 from soci_bootstrap.switch import Effect, Switch

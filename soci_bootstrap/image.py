@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from soci_bootstrap import nodeconfig
+from soci_bootstrap.desired import Desired
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import Phase
-from soci_bootstrap.plan import Desired
 from soci_bootstrap.system import System
 
 

@@ -9,12 +9,13 @@ from dataclasses import replace
 from soci_bootstrap import facts as facts_
 from soci_bootstrap import image, releases, units
 from soci_bootstrap import plan as plan_
+from soci_bootstrap.desired import Desired, desire, excluded
 from soci_bootstrap.errors import StateError, WiringError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import Phase
 from soci_bootstrap.job import Job
 from soci_bootstrap.ownership import leftovers, let_go
-from soci_bootstrap.plan import Desired, Plan
+from soci_bootstrap.plan import Plan
 from soci_bootstrap.record import Record, as_recorded
 from soci_bootstrap.settings import to_json
 from soci_bootstrap.switch import Effect, effect, rewires
@@ -39,14 +40,14 @@ class Planning:
         self.seen: Facts | None = None
         self.plan: Plan | None = None
         self.effect = Effect.WITH_START
-        self.excluded = plan_.excluded(job.record, job.settings)
+        self.excluded = excluded(job.record, job.settings)
         self._job = job
         self._wanted: frozenset[str] = frozenset()
 
     def make(self) -> Plan:
         """Observe the node and decide; the ground's own items are left out once they are laid."""
         job = self._job
-        desired = plan_.desire(job.settings, self.observed(), job.agent, job.record, self.excluded)
+        desired = desire(job.settings, self.observed(), job.agent, job.record, self.excluded)
         if job.image:
             desired = image.without_machine(desired)
         self._wanted = frozenset(item.path for item in desired.items)

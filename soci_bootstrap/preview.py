@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from soci_bootstrap import facts, resources
 from soci_bootstrap import plan as plan_
 from soci_bootstrap.console import Console
+from soci_bootstrap.desired import desire, excluded
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.items import Daemon, File, Gone, Link, Restored
 from soci_bootstrap.ownership import leftovers
@@ -86,7 +87,7 @@ def run(settings: Settings, console: Console) -> PlanResult:
     )
     # A checkout has no zipapp to leave behind; the rest of the plan is the same.
     agent = resources.agent_bytes() or b""
-    desired = plan_.desire(settings, found, agent, record, plan_.excluded(record, settings))
+    desired = desire(settings, found, agent, record, excluded(record, settings))
     if record is not None:
         old = leftovers(system, record, frozenset(item.path for item in desired.items))
         desired = replace(desired, items=(*desired.items, *old))

@@ -7,8 +7,8 @@ import stat
 from collections.abc import Mapping, Sequence
 
 from soci_bootstrap import contentstore, memo, nodeconfig
+from soci_bootstrap.desired import Desired
 from soci_bootstrap.facts import Facts
-from soci_bootstrap.plan import Desired
 from soci_bootstrap.record import RECORD, STATE, Record, load
 from soci_bootstrap.system import System
 from soci_bootstrap.units import DAEMONS_OWN

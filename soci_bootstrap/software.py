@@ -9,10 +9,10 @@ from soci_bootstrap import decompressor, environment
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.console import Console
 from soci_bootstrap.deadline import Deadline
+from soci_bootstrap.desired import UNPIGZ_ARGS
 from soci_bootstrap.errors import BootstrapError, DecompressorError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import Daemon
-from soci_bootstrap.plan import UNPIGZ_ARGS
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.signals import held
 from soci_bootstrap.system import System

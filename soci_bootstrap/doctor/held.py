@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 from soci_bootstrap import kubelet as kubelet_
 from soci_bootstrap import tomltext
+from soci_bootstrap.desired import Desired
 from soci_bootstrap.doctor import outputs
 from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import ARGUMENTS, Daemon, Held, Kubelet
 from soci_bootstrap.doctor.units import PATHS
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.facts import SERVICE, SOCKET
-from soci_bootstrap.plan import Desired
 from soci_bootstrap.record import Record
 from soci_bootstrap.system import System
 from soci_bootstrap.unitfiles import read_unit

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from soci_bootstrap.contentstore import ContentStore
+from soci_bootstrap.desired import CONFIG, DAEMON, Desired
 from soci_bootstrap.doctor.finding import Seen, Unseen
 from soci_bootstrap.nodeconfig import NodeConfig
-from soci_bootstrap.plan import CONFIG, DAEMON, Desired
 from soci_bootstrap.record import Record
 from soci_bootstrap.state import State
 from soci_bootstrap.tree import ABSENT, Entry

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from soci_bootstrap import containerd, contentstore, facts, kubelet, nodeconfig, registries
-from soci_bootstrap import plan as plan_
+from soci_bootstrap.desired import Desired, desire
 from soci_bootstrap.doctor import filesystems, held, programs
 from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import Containerd, Kubelet, Node
 from soci_bootstrap.facts import Facts
-from soci_bootstrap.plan import Desired
 from soci_bootstrap.record import Record
 from soci_bootstrap.settings import from_json
 from soci_bootstrap.system import System
@@ -37,7 +36,7 @@ def observe(system: System, record: Seen[Record | None]) -> tuple[Facts, Seen[De
 def _desired(system: System, record: Record | None, observed: Facts) -> Desired:
     settings = from_json(record.settings if record else {}, "install")
     excluded = frozenset(record.excluded if record and settings.decompressor == "auto" else ())
-    return plan_.desire(settings, observed, system.read(AGENT) or b"", record, excluded)
+    return desire(settings, observed, system.read(AGENT) or b"", record, excluded)
 
 
 def add(node: Node, system: System, planned: Seen[tuple[Facts, Seen[Desired]]], wired: Wired | None) -> Node:

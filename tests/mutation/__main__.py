@@ -27,8 +27,9 @@ from tests.mutation.mutants import Mutant, mutants
 
 ROOT = Path(__file__).parents[2]
 TESTS = {
+    "desired": ("desired", "preview"),
     "plan": ("plan", "preview"),
-    "wiring": ("wiring", "plan"),
+    "wiring": ("wiring", "desired", "plan"),
     "record": ("record", "hostile_records", "rollback", "converge"),
     "ownership": ("ownership", "rollback"),
     "fetch": ("fetch",),

@@ -26,6 +26,7 @@ from soci_bootstrap import (
 from soci_bootstrap.console import Console
 from soci_bootstrap.converge import Convergence
 from soci_bootstrap.deadline import Deadline
+from soci_bootstrap.desired import CONFIG
 from soci_bootstrap.errors import (
     BootstrapError,
     CommandError,
@@ -36,7 +37,6 @@ from soci_bootstrap.errors import (
 )
 from soci_bootstrap.facts import SERVICE
 from soci_bootstrap.nodeconfig import CACHE, DROPIN
-from soci_bootstrap.plan import CONFIG
 from soci_bootstrap.record import RECORD, ROLLING_BACK, load, save
 from soci_bootstrap.settings import Settings, to_json
 

@@ -11,6 +11,7 @@ import pytest
 
 from soci_bootstrap import snapshotter, toml
 from soci_bootstrap.contentstore import ContentStore
+from soci_bootstrap.desired import CONFIG, DAEMON, Desired
 from soci_bootstrap.doctor import table
 from soci_bootstrap.doctor.finding import EXIT_STATUS, NEEDS_ROOT, Check, Status, Unseen, attempt, verdict
 from soci_bootstrap.doctor.node import (
@@ -33,7 +34,6 @@ from soci_bootstrap.doctor.units import LINKS, PATHS, SERVICE_DROPIN, SERVICE_FI
 from soci_bootstrap.errors import CommandError, StateError
 from soci_bootstrap.items import File, Gone, Phase
 from soci_bootstrap.nodeconfig import NodeConfig
-from soci_bootstrap.plan import CONFIG, DAEMON, Desired
 from soci_bootstrap.record import Binary as Recorded
 from soci_bootstrap.record import Managed, Record
 from soci_bootstrap.state import State

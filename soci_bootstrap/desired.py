@@ -1,0 +1,178 @@
+"""What the node should hold: a pure function of settings, facts and record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from soci_bootstrap import __version__, releases, snapshotter, tuning, units, wiring
+from soci_bootstrap import decompressor as carried_
+from soci_bootstrap.errors import DecompressorError, WiringError
+from soci_bootstrap.facts import Facts
+from soci_bootstrap.items import Daemon, File, Item, Phase
+from soci_bootstrap.record import Record
+from soci_bootstrap.settings import Settings
+from soci_bootstrap.tuning import Decompressor
+
+DAEMON = "/usr/local/bin/soci-snapshotter-grpc"
+CONFIG = "/etc/soci-snapshotter-grpc/config.toml"
+GATE_CONFIG = "/etc/soci-snapshotter-grpc/soci-bootstrap.toml"
+IGZIP_ARGS = UNPIGZ_ARGS = ("-d", "-c")
+DISCARD_FIXED_IN: tuple[int, int, int] | None = None
+"""The first SOCI release without issue 2035; a fix is merged upstream but in no release yet."""
+
+
+@dataclass(frozen=True)
+class Desired:
+    """The whole of what install wants of a node.
+
+    Attributes:
+        items: by phase.
+        wiring: how containerd and kubelet are pointed at SOCI.
+        decompressor: what config.toml names, to be self-tested before.
+        daemon: the program that the service runs, config the file that it reads.
+        version: of SOCI, as text; the AMI's own where that serves.
+        sha256: the archive's digest as far as it is known before fetching.
+    """
+
+    items: tuple[Item, ...]
+    wiring: wiring.Wiring
+    decompressor: Decompressor
+    daemon: str
+    config: str
+    version: str
+    sha256: str | None
+
+
+def desire(
+    settings: Settings,
+    facts: Facts,
+    agent: bytes,
+    record: Record | None = None,
+    excluded: frozenset[str] = frozenset(),
+) -> Desired:
+    """What the node should hold.
+
+    Args:
+        settings: the user's.
+        facts: the node's.
+        agent: the zipapp's own bytes.
+        record: of the last run; a node that was wired once may be wired again.
+        excluded: decompressors that failed their self-test or lost the comparison here.
+
+    Raises:
+        WiringError: the node can't be wired, or images that it holds would be stranded.
+        DecompressorError: the one asked for is not here.
+    """
+    chosen = wiring.choose(settings.wiring, facts, settings.snapshotter_root)
+    _refuse_stranding(settings, facts, record)
+    _refuse_other_root(chosen, facts)
+    daemon, version, sha256 = _daemon(settings, facts, record)
+    config = GATE_CONFIG if facts.node_config.gate else CONFIG
+    inflater, files = _decompressor(settings, facts, excluded)
+    pull = tuning.tune(
+        facts.machine,
+        inflater,
+        discard_unpacked_layers=facts.store.may_discard or _discard_is_safe(version),
+        overrides=settings.parallel_pull,
+    )
+    items: list[Item] = list(units.ground(agent))
+    if daemon == DAEMON:
+        items.append(Daemon("binary", DAEMON, version, facts.arch, sha256))
+    items += files
+    items.append(File("config", config, snapshotter.render(pull), Phase.CONFIGURATION))
+    items += units.snapshotter(facts, daemon, config, chosen.address, chosen.root)
+    items += chosen.items
+    return Desired(tuple(items), chosen, inflater, daemon, config, version, sha256)
+
+
+def excluded(record: Record | None, settings: Settings) -> frozenset[str]:
+    """What an earlier run of this version found out about `auto`'s candidates on this node."""
+    if record is None or record.agent != __version__ or settings.decompressor != "auto":
+        return frozenset()
+    return frozenset(record.excluded)
+
+
+def _refuse_stranding(settings: Settings, facts: Facts, record: Record | None) -> None:
+    """Images pre-pulled into a custom AMI lie in overlayfs, where SOCI would not find them."""
+    was_wired = record is not None and bool(record.wiring)
+    containerd = facts.units.get("containerd.service")
+    running = containerd is not None and containerd.active == "active"
+    # Those that this node pulled itself, after it failed open, are no obstacle to the next try.
+    found = facts.store.overlayfs_snapshots
+    if record is not None and record.prepulled is not None:
+        found = record.prepulled
+    if settings.force or was_wired or running or not found:
+        return
+    raise WiringError(
+        "this image has container images pre-pulled on overlayfs, which SOCI would pull again",
+        found=f"{found} snapshots beyond the pause image's",
+        expected="none but the pause image's",
+        remedy="build the image without them, or use --force to switch anyway",
+    )
+
+
+def _refuse_other_root(chosen: wiring.Wiring, facts: Facts) -> None:
+    """Containerd would go on taking images for unpacked that SOCI no longer finds: their pods never start."""
+    there = facts.containerd.soci
+    if there is not None and there.root != chosen.root:
+        raise WiringError(
+            "containerd's images lie below another root of SOCI's, which it would not look into any more",
+            found=f"snapshots below {there.root}",
+            expected=f"none, or {chosen.root}",
+            remedy=f"use --snapshotter-root {there.root}, or drain the node and `soci-bootstrap rollback`",
+        )
+
+
+def _daemon(settings: Settings, facts: Facts, record: Record | None) -> tuple[str, str, str | None]:
+    """The program, its version and its archive's digest; the AMI's own where it is new enough.
+
+    Once one was fetched for this node it stays in use: the options that led to it (``--tarball``,
+    ``--sha256``) are not there at the next boot.
+    """
+    asked, own = settings.soci_version, facts.ami.version
+    fetched = record.binary if record else None
+    enough = releases.parse_version(asked) if asked else releases.MINIMUM
+    specific = settings.tarball or settings.sha256 or fetched
+    if own is not None and not specific and own >= enough:
+        return facts.ami.binary, ".".join(map(str, own)), None
+    version = asked or releases.NEWEST
+    # What is recorded was verified then; only a digest given now asks for another archive.
+    recorded = (
+        fetched.archive_sha256
+        if fetched and (fetched.version, fetched.arch) == (version, facts.arch)
+        else None
+    )
+    return DAEMON, version, settings.sha256 or recorded or releases.pinned_digest(version, facts.arch)
+
+
+def _discard_is_safe(version: str) -> bool:
+    return DISCARD_FIXED_IN is not None and releases.parse_version(version) >= DISCARD_FIXED_IN
+
+
+def _decompressor(
+    settings: Settings, facts: Facts, excluded: frozenset[str]
+) -> tuple[Decompressor, list[Item]]:
+    """The decompressor to name, and the files it needs: igzip, ours, unpigz, none."""
+    asked = settings.decompressor
+    if asked.startswith("/"):
+        return Decompressor("path", asked, settings.decompressor_args or ()), []
+    ours = carried_.carried(facts.arch, facts.python) if facts.python else None
+    available: dict[str, Decompressor] = {"none": Decompressor("none")}
+    if ours:
+        available["isal"] = Decompressor("isal", carried_.SCRIPT)
+    for name, args in (("igzip", IGZIP_ARGS), ("unpigz", UNPIGZ_ARGS)):
+        if name in facts.programs:
+            available[name] = Decompressor(name, facts.programs[name], args)
+    order = ("igzip", "isal", "unpigz", "none") if asked == "auto" else (asked,)
+    kind = next((name for name in order if name in available and name not in excluded), None)
+    if kind is None:
+        raise DecompressorError(
+            f"the decompressor {asked} can't be used on this node",
+            found="it failed its self-test" if asked in excluded else "it is not here",
+            expected=f"one of {', '.join(sorted(available))}",
+            remedy="use --decompressor auto",
+        )
+    files: list[Item] = []
+    if kind == "isal" and ours:
+        files = [File("decompressor", file.path, file.data, Phase.SOFTWARE, file.mode) for file in ours]
+    return available[kind], files
