@@ -4,42 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from soci_bootstrap import lock, memo, state
+from soci_bootstrap import lock
 from soci_bootstrap.console import Console
 from soci_bootstrap.deadline import Deadline
-from soci_bootstrap.errors import BootstrapError, RefusedError
-from soci_bootstrap.items import Phase
-from soci_bootstrap.nodeadm import of_others, unmerged, without_ours
-from soci_bootstrap.ownership import Standing, restore, standing, sweep
-from soci_bootstrap.record import (
-    RECORD,
-    ROLLING_BACK,
-    STATE,
-    Before,
-    Record,
-    load,
-    remove_record,
-    save,
-)
+from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.ownership import sweep
+from soci_bootstrap.record import RECORD, STATE, load
+from soci_bootstrap.restoring import Done, Rollback
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.system import System
-from soci_bootstrap.units import DAEMONS_OWN, DEFAULT_ADDRESS
-from soci_bootstrap.unwinding import Runtime, holds_snapshots, remove_runtime_files
-from soci_bootstrap.unwire import Wired
-from soci_bootstrap.unwire import from_json as wired_from_json
 
 _NOTHING = "nothing of soci-bootstrap is installed here"
-
-
-@dataclass(frozen=True)
-class Done:
-    """One thing that rollback did, or found done."""
-
-    name: str
-    path: str | None
-    changed: bool
 
 
 @dataclass(frozen=True)
@@ -117,192 +94,6 @@ def run(settings: Settings, console: Console) -> RollbackResult:
     outcome = "failed" if reason else "rolled-back"
     seconds = time.monotonic() - started
     return RollbackResult(outcome, reason, tuple(rollback.steps), tuple(rollback.notes), seconds)
-
-
-class Rollback:
-    """One rollback: refuse, or go through everything in the order in which no step leaves a broken node.
-
-    First the files that point containerd and kubelet at SOCI: from there on a reboot comes up on
-    overlayfs. Then units, software, the agent; the record last, so that a killed rollback goes on.
-
-    Args:
-        system: the node or the image.
-        console: for progress.
-        deadline: bounds every wait.
-        record: of the installs.
-        force: go on where workloads run on SOCI or someone else changed our files.
-    """
-
-    def __init__(
-        self, system: System, console: Console, deadline: Deadline, record: Record, *, force: bool
-    ) -> None:
-        self.system = system
-        self.console = console
-        self.record = record
-        self.force = force
-        self.wired: Wired | None = wired_from_json(record.wiring)
-        self.steps: list[Done] = []
-        self.notes: list[str] = []
-        self._runtime = Runtime(system, console, deadline, record, self.wired) if system.live else None
-
-    # -- before anything changes --------------------------------------------------------------
-
-    def refuse(self) -> None:
-        """Raise where going on would lose something of someone else's.
-
-        Raises:
-            WorkloadsError: containers run on SOCI.
-            RefusedError: files were changed by someone else since.
-        """
-        if self._runtime is not None:
-            self._runtime.observe(self._snapshotter_afterwards())
-            self._runtime.refuse(force=self.force)
-        changed = [
-            path
-            for path in sorted(self.record.managed)
-            if path in self.record.before and standing(self.system, self.record, path) is Standing.FOREIGN
-        ]
-        if changed and not self.force:
-            raise RefusedError(
-                "files that soci-bootstrap put there were changed by someone else since",
-                found=", ".join(changed),
-                expected="them as install left them",
-                remedy="save what you need of them and use --force, which puts back what stood there before",
-            )
-
-    def _snapshotter_afterwards(self) -> str:
-        """What containerd's configuration names once ours is out of it."""
-        if self.wired is None:
-            return ""
-        path = self.wired.containerd_config
-        found = self.system.read(path) or b""
-        before = self._before(path)
-        if self._is_nodeadms(path):
-            found = without_ours(path, found, before, self.wired)
-        elif path in self.record.before and standing(self.system, self.record, path) in _PUT_BACK:
-            found = before
-        return _named(found)
-
-    # -- the way back -------------------------------------------------------------------------
-
-    def carry_out(self) -> None:
-        """All of it.
-
-        Raises:
-            BootstrapError: something can't be put back; everything before it is.
-        """
-        self._begin()
-        if self._runtime is not None:
-            self._runtime.quiesce()
-        self._restore_phase(Phase.WIRING)
-        self._restore_nodeadms()
-        if self._runtime is not None:
-            self._runtime.clean_images()
-            self._runtime.stop_units()
-        self._restore_phase(Phase.CONFIGURATION)
-        if self._runtime is not None:
-            self._runtime.restart()
-        self._restore_phase(Phase.SOFTWARE)
-        self._remove_root()
-        self._restore_phase(Phase.GROUND)
-        self._remove_ours()
-
-    def _begin(self) -> None:
-        sweep(self.system, (RECORD, state.PATH, memo.PATH, *self.record.before), hooks=True)
-        active = dict(self.record.units_active)
-        if self._runtime is not None:
-            active.update(self._runtime.to_start_again())
-        self.record = replace(self.record, outcome=ROLLING_BACK, units_active=active)
-        save(self.system, self.record)
-
-    def _restore_phase(self, phase: Phase) -> None:
-        managed = self.record.managed
-        for path in sorted(path for path, item in managed.items() if item.phase == phase):
-            if path not in self.record.before:
-                continue
-            found = standing(self.system, self.record, path)
-            if found not in _PUT_BACK or self._is_before(path):
-                self.steps.append(Done("restore", path, changed=False))
-                continue
-            self.console.debug(f"restoring {path}")
-            merged = managed[path].merged and found is Standing.OURS
-            others = merged and of_others(path, self.system.read(path), self._before(path), self.wired)
-            if others:
-                entry = self.system.entry(path)
-                self.system.write(path, others, entry.mode, entry.uid, entry.gid, entry.label)
-                self.notes.append(f"{path}: our part is out of it; what others changed in it since stays")
-            else:
-                restore(self.system, self.record, path)
-            self.steps.append(Done("restore", path, changed=True))
-
-    def _is_before(self, path: str) -> bool:
-        """Whether there is nothing to do: install wanted the very thing that stood there."""
-        entry, before = self.system.entry(path), self.record.before[path]
-        return entry.kind == "absent" and before.entry.kind == "absent"
-
-    def _restore_nodeadms(self) -> None:
-        """Take our part out of what nodeadm wrote; on a node that is running, nobody else would."""
-        if self.wired is None or self.wired.mode != "nodeadm" or not self.system.live:
-            return
-        before = {path: self._before(path) for path in self.record.before if self._is_nodeadms(path)}
-        for path, data in list(unmerged(self.system, self.wired, before)):
-            changed = data != self.system.read(path)
-            if data is None:
-                self.system.remove(path)
-                self.system.rmdir(self.wired.kubelet_dir)
-            elif changed:
-                entry = self.system.entry(path)
-                self.system.write(path, data, entry.mode, entry.uid, entry.gid, entry.label)
-            self.steps.append(Done("unmerge", path, changed=changed))
-
-    def _remove_root(self) -> None:
-        """What SOCI made itself, where nothing refers to it any more: its root, and its own store."""
-        roots = (self.wired.root if self.wired else "", DAEMONS_OWN)
-        for root in roots:
-            if root not in self.record.directories or self.system.entry(root).kind != "dir":
-                continue
-            unused = not holds_snapshots(self.system, root)
-            if self._runtime is not None and root != DAEMONS_OWN:
-                unused = self._runtime.root_is_free()
-            if unused:
-                self.system.rmtree(root)
-                self.steps.append(Done("remove", root, changed=True))
-            else:
-                self.notes.append(f"{root} stays: containerd's database may refer to what is in it")
-
-    def _remove_ours(self) -> None:
-        if self.system.live:
-            remove_runtime_files(self.system, self.wired.address if self.wired else DEFAULT_ADDRESS)
-        own = [path for path in reversed(self.record.directories) if not STATE.startswith(f"{path}/")]
-        for directory in own:
-            gone = self.system.rmdir(directory)
-            self.steps.append(Done("remove", directory, changed=gone))
-        remove_record(self.system, self.record)
-        self.steps.append(Done("remove", STATE, changed=True))
-
-    # -- what is known ------------------------------------------------------------------------
-
-    def _is_nodeadms(self, path: str) -> bool:
-        return path in self.record.before and path not in self.record.managed
-
-    def _before(self, path: str) -> bytes:
-        before = self.record.before.get(path)
-        return self._backup(before) if before else b""
-
-    def _backup(self, before: Before) -> bytes:
-        return (self.system.read(before.backup) or b"") if before.backup else b""
-
-
-_PUT_BACK = {Standing.OURS, Standing.FOREIGN}
-"""What is restored; changes of others only get this far with ``--force``."""
-
-
-def _named(config: bytes) -> str:
-    from soci_bootstrap import tomltext
-    from soci_bootstrap.unwire import KEY, TABLES
-
-    named = tomltext.values(config.decode("utf-8", "replace"), KEY, TABLES)
-    return named[-1] if named else "overlayfs"
 
 
 def _clear_unrecorded(system: System) -> bool:

@@ -14,7 +14,7 @@ from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, WorkloadsError
 from soci_bootstrap.nodeconfig import DROPIN
 from soci_bootstrap.record import ROLLING_BACK, load
-from soci_bootstrap.rollback import Rollback
+from soci_bootstrap.restoring import Rollback
 from soci_bootstrap.state import State
 
 CONTAINERD = "/etc/containerd/config.toml"
