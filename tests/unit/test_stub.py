@@ -128,7 +128,6 @@ class Node:
         for ours, here in (
             ("/run/soci-bootstrap.XXXXXX", f"{self.run_directory}/soci-bootstrap.XXXXXX"),
             ("/etc/soci-bootstrap/config.toml", str(self.config)),
-            ("PATH=/usr/local/sbin", f"PATH={self.bin}:/usr/local/sbin"),
         ):
             assert ours in self.text
             self.text = self.text.replace(ours, here)
@@ -146,11 +145,11 @@ class Node:
         if shutil.which(SHELLS[shell][0]) is None:
             pytest.skip(f"no {shell} here")
         done = subprocess.run(
-            [*SHELLS[shell], "-s", "--", *arguments],
+            [str(shutil.which(SHELLS[shell][0])), *SHELLS[shell][1:], "-s", "--", *arguments],
             input=self.text,
             capture_output=True,
             text=True,
-            env={"PATH": "/usr/bin:/bin", **self.environment},
+            env={"PATH": f"{self.bin}:/usr/bin:/bin", **self.environment},
             check=False,
         )
         assert os.listdir(self.run_directory) == [], "something was left behind"
@@ -184,7 +183,7 @@ class TestEveryShell:
         assert report["mode"] == 0o700
         assert report["stdin"] == ""
         assert report["zipapp"].startswith(str(node.run_directory))
-        assert report["path"].endswith("/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        assert report["path"].endswith(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin")
 
     def test_gives_up_in_one_line(self, node: Node, server: str, shell: str) -> None:
         node.pin(f"{server}/status/404", zipapp())
@@ -249,6 +248,15 @@ class TestArguments:
         assert argv[1:-2] == arguments
         assert argv[-2] == "--deadline"
         assert most - 10 < int(argv[-1]) <= most
+
+    @pytest.mark.parametrize("given", ["", "/opt/tools"])
+    def test_the_usual_places_are_looked_at_after_the_callers_and_never_the_current_one(
+        self, node: Node, tmp_path: Path, given: str
+    ) -> None:
+        node.environment["PATH"] = given
+        path = str(self.agent(node, tmp_path)["path"]).split(":")
+        usual = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin"]
+        assert path == [*([given] if given else []), *usual]
 
     def test_home_is_set_where_cloud_init_sets_none(self, node: Node, tmp_path: Path) -> None:
         del node.environment["HOME"]
