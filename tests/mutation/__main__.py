@@ -30,7 +30,7 @@ TESTS = {
     "desired": ("desired", "preview"),
     "plan": ("plan", "preview"),
     "wiring": ("wiring", "desired", "plan"),
-    "record": ("record", "hostile_records", "rollback", "converge"),
+    "record": ("record", "hostile_records", "rollback", "converge", "boot"),
     "ownership": ("ownership", "rollback"),
     "fetch": ("fetch",),
     "download": ("download", "fetch"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import trees
-from test_converge import Machine
+from machines import Machine
 
 from soci_bootstrap import probe, state
 from soci_bootstrap.deadline import Deadline
