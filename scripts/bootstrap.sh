@@ -55,7 +55,6 @@ fetch() {
 }
 
 main() {
-  umask 077
   export LC_ALL=C HOME="${HOME:-/root}" PATH="${PATH:+$PATH:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
   url=${SOCI_BOOTSTRAP_ZIPAPP_URL:-@ZIPAPP_URL@} sha256=${SOCI_BOOTSTRAP_ZIPAPP_SHA256:-@ZIPAPP_SHA256@}
   shown=$(echo "$url" | sed 's|//[^/]*@|//|;s|?.*||') # no secrets
