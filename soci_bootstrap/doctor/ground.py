@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from soci_bootstrap import releases
-from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
+from soci_bootstrap.doctor.finding import NEEDS_ROOT, Finding, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL, difference, own, rewired, wanted
 from soci_bootstrap.doctor.node import Held, Node
 from soci_bootstrap.record import RECORD, ROLLING_BACK
@@ -15,8 +15,10 @@ _LISTED = 5
 def privileges(node: Node) -> Finding:
     """Without root half of the node is hidden, and a verdict over the other half is a guess."""
     expected = "root"
-    if node.root or not node.live:
-        return ok("root" if node.root else "not needed below --root", expected)
+    if node.root:
+        return ok("root", expected)
+    if not node.live and node.record != Unseen(NEEDS_ROOT):
+        return ok("not needed below --root", expected)
     return warn("an unprivileged user: what needs root is skipped", expected, "run it with sudo")
 
 

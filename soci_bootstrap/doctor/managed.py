@@ -73,11 +73,14 @@ def own(node: Node, path: str) -> Finding:
         return held.judged(expected)
     if held.entry.kind == "link" and held.entry.target == "/dev/null":
         return fail("masked: it is a link to /dev/null", expected, f"remove {path}, then {INSTALL}")
+    choices = wanted(node).get(path, ())
     if held.entry.kind == "absent":
+        if any(choice.kind == "absent" for choice in choices):
+            return ok(f"nothing at {path}, and nothing is needed there", expected)
         return fail(f"nothing at {path}", expected, INSTALL)
-    if isinstance(node.record, Unseen) and path not in wanted(node):
+    if isinstance(node.record, Unseen) and not choices:
         return skip(node.record.why, expected)
-    differs = difference(held, wanted(node).get(path, ()))
+    differs = difference(held, choices)
     if differs:
         return warn(f"{path}: {differs}", expected, f"{INSTALL}, which puts it back")
     return ok(path, expected)

@@ -208,6 +208,7 @@ def without_dropin() -> Node:
     return recorded(managed={path: managed for path, managed in MANAGED.items() if path != DROPIN})
 
 
+WIRED_BY_THE_USER = replace(DESIRED, items=(Gone("wiring", DROPIN, Phase.WIRING),))
 SMALLER = tune(Machine(2, 4 * GIB), UNPIGZ, discard_unpacked_layers=True)
 KEEPING = tune(Machine(8, 32 * GIB), UNPIGZ, discard_unpacked_layers=False)
 EDITED = Held(Entry("file", 0o644), "0" * 64)
@@ -215,6 +216,13 @@ GONE = Held(ABSENT)
 CASES = [
     Case("privileges", replace(WELL, root=False), "warn", "unprivileged", "degraded"),
     Case("privileges", replace(WELL, root=False, live=False), "ok", "below --root"),
+    Case(
+        "privileges",
+        replace(WELL, root=False, live=False, record=Unseen(NEEDS_ROOT)),
+        "warn",
+        "unprivileged",
+        "degraded",
+    ),
     Case("platform", replace(WELL, arch=Unseen("not for riscv64", "leave it out")), "fail", "riscv64"),
     Case("record", replace(WELL, record=None), "warn", "none", "degraded"),
     Case(
@@ -308,6 +316,22 @@ CASES = [
     Case("node-config.drop-in", held(DROPIN, GONE), "fail", "nothing"),
     Case("node-config.drop-in", replace(held(DROPIN, GONE), state=FAILED_OPEN), "skip", "replaced"),
     Case("node-config.drop-in", without_dropin(), "skip", "none here"),
+    Case(
+        "node-config.drop-in",
+        replace(held(DROPIN, GONE), desired=WIRED_BY_THE_USER),
+        "ok",
+        "nothing is needed",
+    ),
+    Case(
+        "node-config.drop-in",
+        replace(
+            recorded(managed={**MANAGED, DROPIN: Managed("absent")}),
+            files={**HELD, DROPIN: EDITED},
+            desired=WIRED_BY_THE_USER,
+        ),
+        "warn",
+        "though it was removed",
+    ),
     Case(
         "node-config.later", replace(WELL, node_config=NodeConfig(later=("/x/90.yaml",))), "warn", "90.yaml"
     ),
