@@ -1,20 +1,18 @@
 from __future__ import annotations
 
-import errno
 import hashlib
-import io
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
 
 import pytest
 from corpus import archives, servers
+from fetching import DIGEST, PATH, Run, wanted, written
 
-from soci_bootstrap import fetch, staged
+from soci_bootstrap import fetch
 from soci_bootstrap.console import Console
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import (
@@ -25,50 +23,13 @@ from soci_bootstrap.errors import (
     FetchError,
     UsageError,
 )
-from soci_bootstrap.fetch import Fetched, Request, fetch_binary
+from soci_bootstrap.fetch import fetch_binary
 from soci_bootstrap.pipeline import Worker
-from soci_bootstrap.retry import RetryPolicy
-
-QUICK = RetryPolicy(attempts=4, base=0.001)
-DIGEST = hashlib.sha256(servers.BODY).hexdigest()
-PATH = "v0.15.0/soci-snapshotter-0.15.0-linux-amd64.tar.gz"
-
-
-class Run:
-    """A fetch into a directory of its own, and what it said."""
-
-    def __init__(self, tmp_path, deadline: float = 15.0, policy: RetryPolicy = QUICK) -> None:
-        self.staged = tmp_path / "place" / "soci-snapshotter-grpc.tmp"
-        self.staged.parent.mkdir()
-        self.said = io.StringIO()
-        self.deadline = deadline
-        self.policy = policy
-
-    def __call__(self, request: Request, **environ: str) -> Fetched:
-        return fetch_binary(
-            request,
-            str(self.staged),
-            Deadline(self.deadline),
-            Console(1, self.said),
-            environ,
-            policy=self.policy,
-        )
 
 
 @pytest.fixture
 def run(tmp_path) -> Run:
     return Run(tmp_path)
-
-
-def wanted(data: bytes = servers.BODY, **changes) -> Request:
-    return replace(Request("0.15.0", "amd64", sha256=hashlib.sha256(data).hexdigest()), **changes)
-
-
-def written(directory, data: bytes = servers.BODY, path: str = PATH):
-    target = directory / path
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(data)
-    return target
 
 
 @pytest.mark.parametrize("case", servers.CASES, ids=lambda case: case.name)
@@ -211,84 +172,6 @@ def test_a_proxy_that_can_not_be_used(run, proxy: str) -> None:
     assert "ter2" not in str(caught.value)
 
 
-# -- digests ---------------------------------------------------------------------------------
-
-
-def beside(digest: str, status: int = 200) -> servers.Behave:
-    def behave(x: servers.Exchange) -> None:
-        if x.path.endswith(".sha256sum"):
-            x.reply(status, digest.encode())
-        else:
-            x.reply(200, servers.BODY)
-
-    return behave
-
-
-def test_a_version_that_is_not_pinned_is_believed_of_its_own_origin_with_a_warning(run) -> None:
-    asset = "soci-snapshotter-0.99.0-linux-amd64.tar.gz"
-    with servers.Server(beside(f"{DIGEST}  {asset}\n"), "server.pem") as server:
-        fetched = run(Request("0.99.0", "amd64", mirror=server.origin), SSL_CERT_FILE=servers.CA)
-        assert [seen.path for seen in server.seen] == [f"/v0.99.0/{asset}.sha256sum", f"/v0.99.0/{asset}"]
-    assert fetched.warning is not None
-    assert "not pinned" in fetched.warning
-    assert fetched.requests == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "status", "error"),
-    [
-        ("0" * 64, 200, "is not SOCI 0.99.0 amd64"),
-        (f"{DIGEST}  another.tar.gz\n", 200, "holds no digest"),
-        ("<html>", 200, "holds no digest: found <html>"),
-        ("", 200, "found an empty file"),
-        ("f" * 10_000, 200, "too large"),
-        ("", 404, "HTTP status 404"),
-    ],
-)
-def test_digests_that_are_none(run, text: str, status: int, error: str) -> None:
-    with servers.Server(beside(text, status), "server.pem") as server, pytest.raises(FetchError, match=error):
-        run(Request("0.99.0", "amd64", mirror=server.origin), SSL_CERT_FILE=servers.CA)
-    assert not run.staged.exists()
-
-
-def test_the_digest_that_is_given_overrides_the_pinned_one(run, tmp_path) -> None:
-    written(tmp_path)
-    with pytest.raises(DigestMismatchError) as caught:
-        run(Request("0.15.0", "amd64", mirror=str(tmp_path)))
-    assert DIGEST in str(caught.value)
-    assert "d34f610d88b19bec1fa4e0591e2ec0950c0bca73a16a66c56dffe843aa6611fa (pinned" in str(caught.value)
-    run(Request("0.15.0", "amd64", sha256=DIGEST.upper(), mirror=str(tmp_path)))
-    assert run.staged.read_bytes() == servers.PROGRAM
-
-
-@pytest.mark.parametrize(
-    ("request_", "problem"),
-    [
-        (Request("0.99.0", "amd64", mirror="http://mirror.test"), "plain http"),
-        (Request("0.99.0", "amd64", tarball="x.tar.gz"), "--tarball is given"),
-        (Request("0.10.0", "amd64"), "no parallel pull"),
-        (Request("latest", "amd64"), "not a SOCI version"),
-        (Request("0.15.0", "riscv64"), "unknown architecture 'riscv64'"),
-        (Request("0.15.0", "amd64", sha256="abc"), "64 hexadecimal digits"),
-        (Request("0.15.0", "amd64", mirror="ftp://mirror.test"), "expected https://"),
-        (Request("0.15.0", "amd64", mirror="/a", tarball="b"), "one of them"),
-        (Request("0.15.0", "amd64", mirror="https://"), "is not a URL"),
-        (Request("0.15.0", "amd64", mirror="https://[::1"), "is not a URL"),
-        (Request("0.15.0", "amd64", mirror="https://host:port/x"), "is not a URL"),
-    ],
-)
-def test_requests_that_are_refused_before_anything_happens(run, request_: Request, problem: str) -> None:
-    with pytest.raises(UsageError, match=problem):
-        run(request_)
-    assert run.said.getvalue() == ""
-
-
-def test_all_problems_are_told_at_once(run) -> None:
-    with pytest.raises(UsageError) as caught:
-        run(Request("0.1.0", "mips", sha256="?"))
-    assert len(caught.value.problems) == 3
-
-
 # -- local sources ---------------------------------------------------------------------------
 
 
@@ -343,72 +226,7 @@ def test_the_wrong_digest_goes_before_the_wrong_archive(run, tmp_path) -> None:
         run(wanted(tarball=str(tarball)))
 
 
-# -- the staged file -------------------------------------------------------------------------
-
-
-def test_umask_plays_no_part(run, tmp_path) -> None:
-    previous = os.umask(0o777)
-    try:
-        run(wanted(mirror=str(written(tmp_path).parents[1])))
-    finally:
-        os.umask(previous)
-    assert run.staged.stat().st_mode & 0o7777 == 0o700
-
-
-@pytest.mark.parametrize("kind", ["file", "link", "dangling"])
-def test_what_stands_there_already_is_not_touched(run, tmp_path, kind: str) -> None:
-    victim = tmp_path / "victim"
-    if kind != "dangling":
-        victim.write_text("precious")
-    if kind == "file":
-        os.link(victim, run.staged)
-    else:
-        run.staged.symlink_to(victim)
-    with pytest.raises(FetchError, match=r"can't write .*File exists"):
-        run(wanted(mirror=str(written(tmp_path).parents[1])))
-    assert os.path.lexists(run.staged)
-    assert not victim.exists() or victim.read_text() == "precious"
-
-
-@pytest.mark.parametrize("call", ["posix_fallocate", "write", "fsync", "fchmod"])
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO, errno.EROFS, errno.EDQUOT])
-def test_a_disk_that_fails(run, tmp_path, monkeypatch, call: str, code: int) -> None:
-    def fail(*_):
-        raise OSError(code, os.strerror(code))
-
-    mirror = str(written(tmp_path).parents[1])
-    monkeypatch.setattr(staged, "os", Faulty(call, fail))
-    with pytest.raises(FetchError, match=os.strerror(code)) as caught:
-        run(wanted(mirror=mirror))
-    assert str(run.staged) in str(caught.value)
-    assert caught.value.remedy
-    assert list(run.staged.parent.iterdir()) == []
-
-
-def test_a_file_system_without_reservations(run, tmp_path, monkeypatch) -> None:
-    def fail(*_):
-        raise OSError(errno.EOPNOTSUPP, "not supported")
-
-    monkeypatch.setattr(staged, "os", Faulty("posix_fallocate", fail))
-    run(wanted(mirror=str(written(tmp_path).parents[1])))
-    assert run.staged.read_bytes() == servers.PROGRAM
-
-
-class Faulty:
-    """``os``, with one call that does something else."""
-
-    def __init__(self, name: str, instead) -> None:
-        self._name, self._instead = name, instead
-
-    def __getattr__(self, name: str):
-        return self._instead if name == self._name else getattr(os, name)
-
-
-def test_no_directory(run, tmp_path) -> None:
-    mirror = str(written(tmp_path).parents[1])
-    run.staged.parent.rmdir()
-    with pytest.raises(FetchError, match="create the directory"):
-        run(wanted(mirror=mirror))
+# -- signals ---------------------------------------------------------------------------------
 
 
 def test_a_signal_leaves_nothing_behind(run, tmp_path) -> None:
