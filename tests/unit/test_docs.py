@@ -148,3 +148,13 @@ def test_the_readme_and_the_index_link_every_guide() -> None:
 def test_every_script_in_the_readme_exists() -> None:
     for script in re.findall(r"scripts/\w+", (ROOT / "README.md").read_text()):
         assert (ROOT / script).is_file(), script
+
+
+def test_the_table_of_files_names_every_module_and_no_other() -> None:
+    table = re.findall(r"^\| .*", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
+    named = set(re.findall(r"`(\w+)/?`", "\n".join(line.split("|")[2] for line in table)))
+    package = ROOT / "soci_bootstrap"
+    modules = {path.stem for path in package.glob("[!_]*.py")}
+    modules |= {path.parent.name for path in package.glob("*/__init__.py")}
+    assert modules - named == set()
+    assert named - modules <= {"soci_bootstrap", "data", *(command.name for command in COMMANDS)}
