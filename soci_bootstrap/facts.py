@@ -128,8 +128,17 @@ def observe(
     arch: str | None = None,
     vcpus: int | None = None,
     memory_gib: float | None = None,
+    units: Mapping[str, UnitState] | None = None,
 ) -> Facts:
     """Everything that decides the plan.
+
+    Args:
+        system: the node or the image.
+        record: of the last run.
+        arch: ``--arch``.
+        vcpus: ``--vcpus``.
+        memory_gib: ``--memory-gib``.
+        units: their states, None to ask systemd for them.
 
     Raises:
         UnsupportedArchitectureError: nothing can be installed here.
@@ -154,7 +163,7 @@ def observe(
         store=contentstore.observe(system, containerd.root),
         registries=registries_.observe(system, containerd.config, containerd.config_path, containerd.version),
         programs={name: path for name in DECOMPRESSORS if (path := system.which(name))},
-        units=_unit_states(system),
+        units=unit_states(system) if units is None else units,
     )
 
 
@@ -217,8 +226,13 @@ def _python(system: System) -> tuple[int, int] | None:
     return sys.version_info[:2] if system.live else None
 
 
-def _unit_states(system: System) -> dict[str, UnitState]:
-    """One ``systemctl show`` for all units that matter; nothing below ``--root``."""
+def unit_states(system: System) -> dict[str, UnitState]:
+    """One ``systemctl show`` for all units that matter; nothing below ``--root``.
+
+    Raises:
+        StateError: there is no systemd.
+        CommandError: it does not answer.
+    """
     if not system.live:
         return {}
     program = system.which("systemctl")

@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from soci_bootstrap import facts, resources
+from soci_bootstrap import facts, releases, resources, units
 from soci_bootstrap import plan as plan_
 from soci_bootstrap.console import Console
 from soci_bootstrap.desired import desire, excluded
-from soci_bootstrap.errors import StateError
-from soci_bootstrap.items import Daemon, File, Gone, Link, Restored
+from soci_bootstrap.errors import BootstrapError, CommandError, RefusedError, StateError
+from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Restored
 from soci_bootstrap.ownership import leftovers
 from soci_bootstrap.plan import Step
 from soci_bootstrap.record import Record, load
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.system import System
+from soci_bootstrap.tree import ABSENT, Entry
 
 PENDING = 3
 _TEXT_MAX = 64 << 10
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class PlanResult:
-    """The steps, a diff for each file that would change, and what could not be seen."""
+    """What `install` would do.
+
+    Attributes:
+        steps: all of them, pending or done.
+        diffs: of each file that would change, by path.
+        wiring: the one chosen, None where none fits.
+        version: of SOCI.
+        unseen: what could not be seen, a sentence each.
+        reason: why install would fail open; the steps are then what it leaves behind.
+    """
 
     steps: tuple[Step, ...]
     diffs: Mapping[str, str]
-    wiring: str
+    wiring: str | None
     version: str
     unseen: tuple[str, ...]
+    reason: str | None = None
 
     @property
     def pending(self) -> tuple[Step, ...]:
@@ -39,13 +52,14 @@ class PlanResult:
     @property
     def exit_status(self) -> int:
         """0 for nothing to do, 3 for changes pending."""
-        return PENDING if self.pending else 0
+        return PENDING if self.pending or self.reason else 0
 
     @property
     def document(self) -> Mapping[str, object]:
         """For ``--json``: the steps as `install` reports them, each with its diff."""
         return {
-            "pending": bool(self.pending),
+            "pending": bool(self.exit_status),
+            "reason": self.reason,
             "steps": [
                 {
                     "name": step.name,
@@ -63,39 +77,104 @@ class PlanResult:
     @property
     def text(self) -> str:
         """Steps, then diffs."""
-        if not self.pending:
+        if not self.exit_status:
             return f"nothing to do: SOCI {self.version}, wiring {self.wiring}"
         pending = f"{len(self.pending)} of {len(self.steps)} steps pending"
         lines = [f"{pending} (SOCI {self.version}, wiring {self.wiring})"]
+        lines += [f"  install would fail open: {self.reason}"] if self.reason else []
         lines += [f"  {step.name}{f'  {step.path}' if step.path else ''}" for step in self.pending]
         lines += [f"  not seen: {what}" for what in self.unseen]
         lines += ["", *self.diffs.values()]
         return "\n".join(lines).rstrip()
 
 
+class Visible(System):
+    """The node as this user may see it: what is closed to it counts as not there, and is listed.
+
+    Attributes:
+        unseen: what is closed, a sentence each, by path.
+    """
+
+    def __init__(self, root: str) -> None:
+        super().__init__(root)
+        self.unseen: dict[str, str] = {}
+
+    def entry(self, path: str) -> Entry:
+        """What stands at ``path``."""
+        return self._seen(path, super().entry, ABSENT)
+
+    def read(self, path: str) -> bytes | None:
+        """A file's bytes."""
+        return self._seen(path, super().read, None)
+
+    def listdir(self, path: str) -> tuple[str, ...]:
+        """The sorted names in a directory."""
+        return self._seen(path, super().listdir, ())
+
+    def sha256(self, path: str) -> str:
+        """A file's digest; empty, which is nobody's, for one that may not be read."""
+        return self._seen(path, super().sha256, "")
+
+    def _seen(self, path: str, look: Callable[[str], T], closed: T) -> T:
+        try:
+            return look(path)
+        except StateError as error:
+            if not isinstance(error.__cause__, PermissionError):
+                raise
+            self.unseen[path] = str(error)
+            return closed
+
+
 def run(settings: Settings, console: Console) -> PlanResult:
     """Plan as `install` would; a file that this user may not read counts as changed and is marked.
 
     Raises:
-        BootstrapError: as `install` would meet it.
+        BootstrapError: as `install` would meet it, where that leaves nothing behind.
     """
-    system = System(settings.root)
+    system = Visible(settings.root)
     unseen: list[str] = []
     record = _record(system, unseen)
     found = facts.observe(
-        system, record, arch=settings.arch, vcpus=settings.vcpus, memory_gib=settings.memory_gib
+        system,
+        record,
+        arch=settings.arch,
+        vcpus=settings.vcpus,
+        memory_gib=settings.memory_gib,
+        units=_units(system, unseen),
     )
     # A checkout has no zipapp to leave behind; the rest of the plan is the same.
     agent = resources.agent_bytes() or b""
-    desired = desire(settings, found, agent, record, excluded(record, settings))
-    if record is not None:
-        old = leftovers(system, record, frozenset(item.path for item in desired.items))
-        desired = replace(desired, items=(*desired.items, *old))
-    plan = plan_.compare(desired, plan_.observe(system, desired.items), found, record)
-    diffs = dict(_diffs(system, plan.pending, unseen))
-    for warning in desired.wiring.warnings:
-        console.warn(warning)
-    return PlanResult(plan.steps, diffs, desired.wiring.mode, desired.version, tuple(unseen))
+    version, wiring, reason = settings.soci_version or releases.NEWEST, None, None
+    try:
+        desired = desire(settings, found, agent, record, excluded(record, settings))
+    except RefusedError:
+        raise
+    except BootstrapError as error:
+        if not system.live or settings.strict:
+            raise
+        steps, reason = _steps(system, tuple(units.ground(agent)), record), str(error)
+    else:
+        if record is not None:
+            old = leftovers(system, record, frozenset(item.path for item in desired.items))
+            desired = replace(desired, items=(*desired.items, *old))
+        steps = plan_.compare(desired, plan_.observe(system, desired.items), found, record).steps
+        version, wiring = desired.version, desired.wiring.mode
+        for warning in desired.wiring.warnings:
+            console.warn(warning)
+    diffs = dict(_diffs(system, tuple(step for step in steps if step.changed)))
+    return PlanResult(steps, diffs, wiring, version, (*unseen, *system.unseen.values()), reason)
+
+
+def _steps(system: System, items: tuple[Item, ...], record: Record | None) -> tuple[Step, ...]:
+    return plan_.file_steps(items, plan_.observe(system, items), record)
+
+
+def _units(system: System, unseen: list[str]) -> Mapping[str, facts.UnitState]:
+    try:
+        return facts.unit_states(system)
+    except (CommandError, StateError) as error:
+        unseen.append(str(error))
+        return {}
 
 
 def _record(system: System, unseen: list[str]) -> Record | None:
@@ -106,7 +185,7 @@ def _record(system: System, unseen: list[str]) -> Record | None:
         return None
 
 
-def _diffs(system: System, steps: tuple[Step, ...], unseen: list[str]) -> Iterator[tuple[str, str]]:
+def _diffs(system: Visible, steps: tuple[Step, ...]) -> Iterator[tuple[str, str]]:
     for step in steps:
         item = step.item
         if item is None:
@@ -125,14 +204,12 @@ def _diffs(system: System, steps: tuple[Step, ...], unseen: list[str]) -> Iterat
                 f"{item.path}: SOCI {item.version} ({item.arch}), sha256 {item.sha256 or 'not pinned'}\n",
             )
         elif isinstance(item, File):
-            yield item.path, _file_diff(system, item, unseen)
+            yield item.path, _file_diff(system, item)
 
 
-def _file_diff(system: System, item: File, unseen: list[str]) -> str:
-    try:
-        before = system.read(item.path)
-    except StateError as error:
-        unseen.append(str(error))
+def _file_diff(system: Visible, item: File) -> str:
+    before = system.read(item.path)
+    if item.path in system.unseen:
         return f"{item.path}: can't be read by this user\n"
     if len(item.data) > _TEXT_MAX or b"\0" in item.data:
         now = "nothing" if before is None else f"{len(before)} bytes"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -8,9 +9,9 @@ from dataclasses import replace
 import pytest
 import trees
 
-from soci_bootstrap import install, preview, resources
+from soci_bootstrap import install, preview, programs, resources
 from soci_bootstrap.console import Console
-from soci_bootstrap.errors import StateError
+from soci_bootstrap.errors import DecompressorError, StateError
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.system import System
 
@@ -135,18 +136,115 @@ def test_a_record_that_can_not_be_used(settings) -> None:
     assert "not seen: " in result.text
 
 
+def close(monkeypatch, settings, closed) -> None:
+    """Have the system refuse a file, or a directory and all that is below it."""
+
+    def refuses(real, *, itself):
+        def call(path, *args, **options):
+            if f"{path}/".startswith(f"{settings.root}{closed}/") and (
+                itself or not str(path).endswith(closed)
+            ):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return real(path, *args, **options)
+
+        return call
+
+    for name in ("open", "listdir"):
+        monkeypatch.setattr(os, name, refuses(getattr(os, name), itself=True))
+    monkeypatch.setattr("soci_bootstrap.tree.open", refuses(open, itself=True), raising=False)
+    monkeypatch.setattr(os, "lstat", refuses(os.lstat, itself=False))
+
+
 def test_a_file_that_this_user_may_not_read(settings, monkeypatch) -> None:
-    read = System.read
-
-    def refuses(self, path):
-        if path == CONFIG:
-            raise StateError(f"{path} can't be read", found="Permission denied")
-        return read(self, path)
-
-    monkeypatch.setattr(System, "read", refuses)
+    close(monkeypatch, settings, CONFIG)
     result = plan(settings)
     assert result.diffs[CONFIG] == f"{CONFIG}: can't be read by this user\n"
     assert "Permission denied" in result.unseen[0]
+
+
+@pytest.mark.parametrize(
+    "closed",
+    [
+        "/etc/containerd/config.toml",
+        "/etc/eks/nodeadm.d",
+        "/etc/kubernetes/kubelet/config.json",
+        "/run/eks/nodeadm",
+        "/var/lib/containerd",
+        "/var/lib/containerd/io.containerd.snapshotter.v1.overlayfs",
+    ],
+)
+def test_what_is_closed_to_this_user_is_named_and_stops_nothing(settings, monkeypatch, closed) -> None:
+    below = "/var/lib/containerd/io.containerd."
+    (_root(settings) / f"{below}snapshotter.v1.overlayfs/snapshots".lstrip("/")).mkdir(parents=True)
+    (_root(settings) / f"{below}content.v1.content/blobs/sha256".lstrip("/")).mkdir(parents=True)
+    seen = plan(settings)
+    close(monkeypatch, settings, closed)
+    result = plan(settings)
+    assert (result.exit_status, result.reason) == (3, None)
+    assert result.unseen
+    assert all(closed in what for what in result.unseen)
+    assert [step.path for step in result.steps] == [step.path for step in seen.steps]
+
+
+def test_what_is_as_it_should_be_for_all_that_can_be_seen(settings, monkeypatch) -> None:
+    install.run(replace(settings, command="install"), Console(-1, io.StringIO()))
+    close(monkeypatch, settings, "/var/lib/soci-bootstrap")
+    result = plan(settings)
+    # Whether the daemon is the verified one only the record can tell.
+    assert [step.name for step in result.pending] == ["binary"]
+    assert "record.json can't be read" in result.unseen[0]
+
+
+def test_what_is_broken_is_not_merely_unseen(settings) -> None:
+    trees.put(_root(settings), "/run/eks/nodeadm/config.json", "{")
+    with pytest.raises(StateError, match="NodeConfig"):
+        plan(settings)
+
+
+def live(monkeypatch) -> None:
+    """Have a tree taken for this node."""
+    init = System.__init__
+
+    def on_this_node(self, *args):
+        init(self, *args)
+        self.live = True
+        self.path = self._walk
+
+    monkeypatch.setattr(System, "__init__", on_this_node)
+
+
+@pytest.mark.parametrize("systemctl", [0o755, 0])
+def test_without_a_systemd_that_answers(settings, monkeypatch, systemctl) -> None:
+    live(monkeypatch)
+    program = _root(settings) / "usr/bin/systemctl"
+    program.chmod(systemctl) if systemctl else program.unlink()
+    refuses = programs.Completed(1, b"", b"Failed to connect to bus: Host is down\n")
+    monkeypatch.setattr(System, "run", lambda *_, **__: refuses)
+    result = plan(settings)
+    assert (result.exit_status, result.wiring) == (3, "nodeadm")
+    assert ("Host is down" if systemctl else "systemd is not on this node") in result.unseen[0]
+    assert {"daemon-reload", "socket-started"} <= {step.name for step in result.pending}
+
+
+def test_where_install_would_fail_open(settings, monkeypatch) -> None:
+    live(monkeypatch)
+    monkeypatch.setattr(System, "run", lambda *_, **__: programs.Completed(0, b"", b""))
+    asked = replace(settings, decompressor="igzip")
+    result = plan(asked)
+    assert (result.exit_status, result.wiring) == (3, None)
+    assert result.reason is not None
+    assert "igzip can't be used" in result.reason
+    # What it would leave for the next boot, and no more.
+    assert [step.name for step in result.pending] == ["agent", "boot-unit", "boot-unit-enabled"]
+    assert "would fail open: the decompressor igzip" in result.text
+    assert result.document["reason"] == result.reason
+    with pytest.raises(DecompressorError):
+        plan(replace(asked, strict=True))
+
+
+def test_where_install_into_an_image_would_fail(settings) -> None:
+    with pytest.raises(DecompressorError):
+        plan(replace(settings, decompressor="igzip"))
 
 
 def test_warnings_are_said(settings) -> None:
