@@ -42,19 +42,24 @@ class Applier:
         self._made: list[str] = []
 
     @held()
-    def prepare(self, items: Iterable[Item]) -> None:
-        """Make the earlier state of every path durable, before the first of them changes."""
-        wanted = tuple(items)
-        if not wanted:
+    def prepare(self, steps: Iterable[Step]) -> None:
+        """Make the earlier state of every path durable, before the first of them changes.
+
+        What stands there already as it is wanted is remembered too: it may be changed by others before
+        a later run has anything to do with it.
+        """
+        wanted = [(step.item, step.changed) for step in steps if step.item]
+        changing = [item for item, changed in wanted if changed]
+        if not changing:
             return
-        self._open([os.path.dirname(item.path) for item in wanted])
+        self._open([os.path.dirname(item.path) for item in changing])
         record = self.record
-        for item in wanted:
-            if isinstance(item, File) and item.merged and self._rewritten(item.path):
+        for item, changed in wanted:
+            if isinstance(item, Restored) or (not changed and item.path in record.managed):
+                continue
+            if changed and isinstance(item, File) and item.merged and self._rewritten(item.path):
                 # nodeadm wrote it anew: what it wrote now is what rollback has to leave.
                 record = forget(record, item.path)
-            if isinstance(item, Restored):
-                continue
             record = remember(self.system, record, item.path)
             managed = _managed(item, record.managed.get(item.path))
             record = replace(record, managed={**record.managed, item.path: managed})
@@ -120,6 +125,7 @@ class Applier:
             entry.size,
             entry.mtime_ns,
             entry.inode,
+            entry.ctime_ns,
         )
         managed = Managed("file", 0o755, fetched.binary_sha256, phase=item.phase)
         self.record = replace(self.record, binary=binary, managed={**self.record.managed, item.path: managed})
@@ -205,8 +211,11 @@ def _managed(item: Item, found: Managed | None) -> Managed:
         )
     if isinstance(item, Link):
         return Managed("link", target=item.target, phase=item.phase)
+    if isinstance(item, Gone):
+        unwired = _digest(item.unwired) if item.unwired else ""
+        return Managed("absent", unwired=unwired, phase=item.phase)
     # A daemon's digest is known once it has been fetched.
-    return Managed("absent" if isinstance(item, Gone) else "file", phase=item.phase)
+    return Managed("file", phase=item.phase)
 
 
 def _digest(data: bytes) -> str:

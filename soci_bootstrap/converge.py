@@ -89,11 +89,10 @@ class Convergence:
     def _lay_ground(self) -> None:
         """The agent, its boot-time unit and the record: they stay, whatever happens next."""
         system, items = self._job.system, units.ground(self._job.agent)
-        self.steps = plan_.file_steps(items, plan_.observe(system, items), self._job.record)
-        changed = [step for step in self.steps if step.changed]
-        if changed:
-            self._ground.prepare(step.item for step in changed if step.item)
-            for step in changed:
+        self.steps = plan_.file_steps(items, plan_.observe(system, items, self._job.record), self._job.record)
+        self._ground.prepare(self.steps)
+        for step in self.steps:
+            if step.changed:
                 self._ground.put(step)
         self._execution.applier = Applier(system, self._ground.record)
 

@@ -59,7 +59,7 @@ class Execution:
         for directory in (plan.desired.wiring.root, units.DAEMONS_OWN):
             self.applier.claim(directory)
         self.applier.record = replace(self.applier.record, prepulled=self._planning.prepulled)
-        self.applier.prepare(step.item for step in plan.pending if step.item)
+        self.applier.prepare(plan.steps)
         self._apply_phase(plan, Phase.GROUND)
         self._apply_phase(plan, Phase.SOFTWARE)
         plan = self._tested(plan)
@@ -122,7 +122,7 @@ class Execution:
                 job.console.warn(f"{chosen.kind} is not used: {error}")
                 self._planning.excluded |= {chosen.kind}
             plan = self._planning.make()
-            self.applier.prepare(step.item for step in plan.pending if step.item)
+            self.applier.prepare(plan.steps)
             self._apply_phase(plan, Phase.SOFTWARE)
         return plan
 

@@ -39,8 +39,9 @@ def override(system: System, found: Facts, wiring: Wiring, record: Record) -> tu
     reload = bool(items)
     if wired.mode == "nodeadm" and wired.fallback:
         items.append(File("fallback", DROPIN, wired.fallback.encode(), Phase.WIRING))
-    applier.prepare(items)
-    for step in plan_.file_steps(tuple(items), plan_.observe(system, tuple(items)), record):
+    steps = plan_.file_steps(tuple(items), plan_.observe(system, tuple(items), record), record)
+    applier.prepare(steps)
+    for step in steps:
         if step.changed:
             applier.put(step)
     applier.settle()

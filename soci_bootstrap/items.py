@@ -47,11 +47,16 @@ class Link:
 
 @dataclass(frozen=True)
 class Gone:
-    """A file that must not be there; rollback brings it back."""
+    """A file that must not be there; rollback brings it back.
+
+    Attributes:
+        unwired: what failing open puts there, empty where it puts nothing.
+    """
 
     name: str
     path: str
     phase: Phase
+    unwired: bytes = b""
 
 
 @dataclass(frozen=True)

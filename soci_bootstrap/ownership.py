@@ -118,6 +118,8 @@ def sweep(system: System, paths: Iterable[str], *, hooks: bool = False) -> None:
 
 
 def _is_ours(system: System, record: Record, path: str, entry: Entry, managed: Managed) -> bool:
+    if managed.kind == "absent" and entry.kind == "file":
+        return bool(managed.unwired) and system.sha256(path) == managed.unwired
     if managed.kind != entry.kind:
         return False
     if managed.kind == "absent":

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from soci_bootstrap.desired import Desired
 from soci_bootstrap.facts import SERVICE, SOCKET, Facts
-from soci_bootstrap.items import File, Gone, Item, Link, Phase, Restored
-from soci_bootstrap.record import Record
+from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Phase, Restored
+from soci_bootstrap.record import Binary, Record
 from soci_bootstrap.system import System
 from soci_bootstrap.tree import Entry
 from soci_bootstrap.unitfiles import ETC
@@ -77,18 +77,22 @@ def file_steps(
     )
 
 
-def observe(system: System, items: tuple[Item, ...]) -> dict[str, Observed]:
+def observe(system: System, items: tuple[Item, ...], record: Record | None) -> dict[str, Observed]:
     """What stands at the items' paths now."""
-    return {item.path: _observe_one(system, item) for item in items}
+    binary = record.binary if record else None
+    return {item.path: _observe_one(system, item, binary) for item in items}
 
 
-def _observe_one(system: System, item: Item) -> Observed:
+def _observe_one(system: System, item: Item, binary: Binary | None) -> Observed:
     entry = system.entry(item.path)
-    if entry.kind != "file" or not isinstance(item, File):
-        return Observed(entry)
+    size = -1
     # Another size needs no digest to be different.
-    same_size = entry.size == len(item.data)
-    return Observed(entry, system.sha256(item.path) if same_size else "")
+    if isinstance(item, File):
+        size = len(item.data)
+    elif isinstance(item, Daemon) and binary is not None and not binary.is_at(entry):
+        # The same bytes as another inode: an image that was copied file by file.
+        size = binary.size
+    return Observed(entry, system.sha256(item.path) if (entry.kind, entry.size) == ("file", size) else "")
 
 
 def _differs(item: Item, found: Observed, record: Record | None) -> bool:
@@ -110,7 +114,7 @@ def _differs(item: Item, found: Observed, record: Record | None) -> bool:
         or (item.sha256 is not None and binary.archive_sha256 != item.sha256)
         or entry.mode != 0o755
         or not _owned(entry)
-        or not binary.is_at(entry)
+        or not (binary.is_at(entry) or found.sha256 == binary.sha256 != "")
     )
 
 

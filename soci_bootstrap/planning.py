@@ -81,7 +81,7 @@ class Planning:
         return self.seen
 
     def _compared(self, desired: Desired) -> Plan:
-        observed = plan_.observe(self._job.system, desired.items)
+        observed = plan_.observe(self._job.system, desired.items, self._job.record)
         return plan_.compare(desired, observed, self.facts, self._job.record)
 
     def _decide_effect(self, plan: Plan) -> Effect:

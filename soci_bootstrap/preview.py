@@ -157,7 +157,7 @@ def run(settings: Settings, console: Console) -> PlanResult:
         if record is not None:
             old = leftovers(system, record, frozenset(item.path for item in desired.items))
             desired = replace(desired, items=(*desired.items, *old))
-        steps = plan_.compare(desired, plan_.observe(system, desired.items), found, record).steps
+        steps = plan_.compare(desired, plan_.observe(system, desired.items, record), found, record).steps
         version, wiring = desired.version, desired.wiring.mode
         for warning in desired.wiring.warnings:
             console.warn(warning)
@@ -166,7 +166,7 @@ def run(settings: Settings, console: Console) -> PlanResult:
 
 
 def _steps(system: System, items: tuple[Item, ...], record: Record | None) -> tuple[Step, ...]:
-    return plan_.file_steps(items, plan_.observe(system, items), record)
+    return plan_.file_steps(items, plan_.observe(system, items, record), record)
 
 
 def _units(system: System, unseen: list[str]) -> Mapping[str, facts.UnitState]:

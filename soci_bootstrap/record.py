@@ -61,7 +61,7 @@ class Managed:
 
 @dataclass(frozen=True)
 class Binary:
-    """The installed daemon and where it came from; size, mtime and inode tell whether it is still it."""
+    """The installed daemon and where it came from; size, times and inode tell whether it is still it."""
 
     path: str
     version: str
@@ -71,14 +71,16 @@ class Binary:
     size: int
     mtime_ns: int
     inode: int
+    ctime_ns: int = 0
 
     def is_at(self, entry: Entry) -> bool:
-        """Whether the file found is, by its identity, the one that was installed."""
-        return (entry.kind, entry.size, entry.mtime_ns, entry.inode) == (
+        """Whether the file found is, by its identity, the one that was installed; if not, its bytes tell."""
+        return (entry.kind, entry.size, entry.mtime_ns, entry.inode, entry.ctime_ns) == (
             "file",
             self.size,
             self.mtime_ns,
             self.inode,
+            self.ctime_ns,
         )
 
 

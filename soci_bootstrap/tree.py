@@ -29,6 +29,7 @@ class Entry:
         mode: permission bits.
         target: where a link points.
         label: the SELinux label, empty where there is none.
+        ctime_ns: the time that nobody can set back.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Entry:
     inode: int = 0
     target: str = ""
     label: str = ""
+    ctime_ns: int = 0
 
 
 ABSENT = Entry("absent")
@@ -133,6 +135,7 @@ class Tree:
             found.st_ino,
             target,
             _label(host),
+            found.st_ctime_ns,
         )
 
     def read(self, path: str) -> bytes | None:

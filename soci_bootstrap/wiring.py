@@ -133,7 +133,7 @@ def _nodeadm_items(facts: Facts, dialect: str, address: str, root: str) -> tuple
     unwired = _fallback(facts, dialect, address, root) or b""
     if data is None:
         # Nothing to add to the user's own wiring; what overrode it when SOCI failed has to go.
-        return (Gone("wiring", DROPIN, Phase.WIRING),)
+        return (Gone("wiring", DROPIN, Phase.WIRING, unwired),)
     return (File("wiring", DROPIN, data, Phase.WIRING, unwired=unwired),)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from soci_bootstrap import install
+from soci_bootstrap.desired import DAEMON
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.install import InstallResult
 from soci_bootstrap.record import RECORD
@@ -73,6 +75,32 @@ def test_baking_again_changes_nothing_but_other_settings_are_kept(tmp_path: Path
     assert bake(root, "--set", "max_concurrent_downloads=7").outcome == "changed"
     record = json.loads((root / RECORD[1:]).read_bytes())
     assert record["settings"]["parallel_pull"] == {"max_concurrent_downloads": 7}
+
+
+@pytest.mark.parametrize("command", ["bake", "install"])
+def test_an_image_that_was_copied_file_by_file_needs_nothing_fetched(
+    command: str, tmp_path: Path, bake: Bake
+) -> None:
+    root = trees.eks(tmp_path / "image")
+    bake(root, command=command)
+    copy = trees.copied(root, tmp_path / "copy")
+    (tmp_path / "soci.tar.gz").unlink()
+    assert bake(copy, command=command).outcome == "unchanged"
+    with (copy / DAEMON[1:]).open("r+b") as file:
+        file.write(b"X")
+    assert bake(copy, command=command).outcome == "failed"
+
+
+def test_a_daemon_that_was_changed_behind_its_times_is_put_back(tmp_path: Path, bake: Bake) -> None:
+    root = trees.eks(tmp_path / "image")
+    bake(root)
+    daemon = root / DAEMON[1:]
+    found = daemon.stat()
+    with daemon.open("r+b") as file:
+        file.write(b"X")
+    os.utime(daemon, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert bake(root).outcome == "changed"
+    assert daemon.read_bytes() == trees.DAEMON
 
 
 def test_images_pulled_on_overlayfs_are_not_stranded_without_force(tmp_path: Path, bake: Bake) -> None:

@@ -101,14 +101,29 @@ def test_another_owner_of_a_link_is_another_link(tmp_path) -> None:
 def test_a_daemon_is_ours_by_what_stat_says(tmp_path) -> None:
     system = node(tmp_path, {A: "daemon"})
     entry = system.entry(A)
-    binary = Binary(A, "0.15.0", "amd64", "", digest("other"), entry.size, entry.mtime_ns, entry.inode)
+    known_as = (entry.size, entry.mtime_ns, entry.inode, entry.ctime_ns)
+    binary = Binary(A, "0.15.0", "amd64", "", digest("other"), *known_as)
     record = replace(known(System(str(tmp_path)), Managed("file", 0o755, digest("other"))), binary=binary)
     record = replace(record, before={A: Before(ABSENT)})
     assert standing(system, record, A) is Standing.OURS
     elsewhere = replace(record, binary=replace(binary, path="/etc/b"))
     assert standing(system, elsewhere, A) is Standing.FOREIGN
-    since = replace(record, binary=replace(binary, mtime_ns=entry.mtime_ns + 1))
-    assert standing(system, since, A) is Standing.FOREIGN
+    for name in ("mtime_ns", "ctime_ns", "inode"):
+        since = replace(record, binary=replace(binary, **{name: getattr(binary, name) + 1}))
+        assert standing(system, since, A) is Standing.FOREIGN
+
+
+def test_what_failing_open_puts_where_nothing_is_wanted_is_ours(tmp_path) -> None:
+    system = node(tmp_path, {A: "fallback"})
+    record = Record(before={A: Before(ABSENT)}, managed={A: Managed("absent", unwired=digest("fallback"))})
+    assert standing(system, record, A) is Standing.OURS
+    system.write(A, b"someone else's")
+    assert standing(system, record, A) is Standing.FOREIGN
+    system.remove(A)
+    assert standing(system, record, A) is Standing.OURS
+    without = replace(record, managed={A: Managed("absent")})
+    system.write(A, b"")
+    assert standing(system, without, A) is Standing.FOREIGN
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ def test_what_is_observed(tmp_path) -> None:
         replace(FILE, path="/etc/l"),
         DAEMON_ITEM,
     )
-    found = observe(system, items)
+    found = observe(system, items, None)
     assert found["/etc/x"].sha256 == digest(b"old")
     assert [found[path].sha256 for path in ("/etc/y", "/etc/none", "/etc/l", DAEMON)] == [""] * 4
     assert found["/etc/l"].entry.kind == "link"
@@ -244,9 +244,9 @@ def test_what_was_applied_is_not_wanted_again(tmp_path_factory, found, asked) ->
     found = replace(found, live=False)
     desired = wanted(found, **asked)
     applier = Applier(system, Record())
-    made = compare(desired, observe(system, desired.items), found, None)
+    made = compare(desired, observe(system, desired.items, None), found, None)
     assert made.pending
-    applier.prepare(step.item for step in made.pending if step.item)
+    applier.prepare(made.steps)
     record = applier.record
     for step in made.pending:
         if isinstance(step.item, Daemon):
@@ -265,9 +265,10 @@ def test_what_was_applied_is_not_wanted_again(tmp_path_factory, found, asked) ->
                     entry.size,
                     entry.mtime_ns,
                     entry.inode,
+                    entry.ctime_ns,
                 ),
             )
         else:
             applier.put(step)
     again = wanted(found, record, **asked)
-    assert compare(again, observe(system, again.items), found, record).pending == ()
+    assert compare(again, observe(system, again.items, record), found, record).pending == ()

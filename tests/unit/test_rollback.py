@@ -17,9 +17,10 @@ from soci_bootstrap.nodeconfig import CACHE
 from soci_bootstrap.record import RECORD, load
 from soci_bootstrap.rollback import RollbackResult
 from soci_bootstrap.system import System
-from soci_bootstrap.unwire import Wired, unwire
+from soci_bootstrap.unwire import DROPIN, Wired, unwire
 from soci_bootstrap.unwire import from_json as wired_from_json
 from tests.unit import trees
+from tests.unit.nodes import captured
 from tests.unit.trees import content, differences
 
 SERVICE = "etc/systemd/system/soci-snapshotter.service"
@@ -103,6 +104,43 @@ def test_everything_comes_back_after_failing_open(
     wired = wired_from_json(record.wiring)
     assert wired is not None
     assert unwire(system, wired) == []
+    assert roll_back(root).outcome == "rolled-back"
+    assert differences(before, content(root)) == []
+
+
+def test_a_drop_in_that_only_failing_open_puts_there_goes(
+    tmp_path: Path, run_install: Callable[..., str]
+) -> None:
+    # The published recipe: the user's NodeConfig wires SOCI, and ours adds nothing to it.
+    root = trees.eks(tmp_path / "node")
+    trees.put(root, CACHE, captured("nodeadm-cache-static-soci.json"))
+    before = content(root)
+    run_install(root)
+    assert not (root / DROPIN[1:]).exists()
+    system = System(str(root), tag="hook")
+    record = load(system)
+    assert record is not None
+    wired = wired_from_json(record.wiring)
+    assert wired is not None
+    assert unwire(system, wired) == []
+    assert (root / DROPIN[1:]).exists()
+    assert roll_back(root).outcome == "rolled-back"
+    assert differences(before, content(root)) == []
+
+
+def test_what_was_right_before_us_comes_back_after_others_removed_it(
+    tmp_path: Path, run_install: Callable[..., str]
+) -> None:
+    root = trees.eks(tmp_path / "node")
+    # An AMI that has SOCI enables its socket.
+    trees.put(root, "/etc/systemd/system/soci-snapshotter.socket", "[Socket]\nListenStream=/run/soci.sock\n")
+    link = root / "etc/systemd/system/sockets.target.wants/soci-snapshotter.socket"
+    link.unlink()
+    link.symlink_to("/etc/systemd/system/soci-snapshotter.socket")
+    before = content(root)
+    run_install(root)
+    link.unlink()
+    assert run_install(root) == "changed"
     assert roll_back(root).outcome == "rolled-back"
     assert differences(before, content(root)) == []
 

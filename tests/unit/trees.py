@@ -128,7 +128,7 @@ def comparable(record: dict[str, object]) -> str:
     """A record without what differs between two files of the same bytes."""
     record = json.loads(json.dumps(record))
     for entry in [record.get("binary") or {}, *(one["entry"] for one in record["before"].values())]:  # type: ignore[attr-defined]
-        for name in ("inode", "mtime_ns"):
+        for name in ("inode", "mtime_ns", "ctime_ns"):
             entry.pop(name, None)
     return json.dumps(record, sort_keys=True)
 
