@@ -24,6 +24,7 @@ from soci_bootstrap.gunzip import Gunzip, load_igzip
 from soci_bootstrap.pipeline import Data, Worker
 from soci_bootstrap.request import Request
 from soci_bootstrap.retry import DEFAULT, RetryPolicy
+from soci_bootstrap.signals import held
 from soci_bootstrap.staged import StagedFile
 from soci_bootstrap.transport import source
 
@@ -86,7 +87,8 @@ def fetch_binary(
         for block in blocks:
             if extraction is None or (block.offset == 0 and not block.data):
                 stack.close()  # the body begins anew: so does everything made from it
-                extraction = stack.enter_context(_Extraction(staged_path, igzip))
+                with held():  # from here on it is there and is going to be taken away, or neither
+                    extraction = stack.enter_context(_Extraction(staged_path, igzip))
             extraction.feed(block)
             console.progress("fetching", block.offset + len(block.data), block.total)
         assert extraction is not None, "a download has at least one block"  # noqa: S101
@@ -128,7 +130,8 @@ class _Extraction:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stack.__exit__(kind, error, trace)
+        with held():
+            self._stack.__exit__(kind, error, trace)
 
     def feed(self, block: Block) -> None:
         """Take the next bytes of the archive.
