@@ -7,7 +7,7 @@ from dataclasses import replace
 from enum import Enum
 
 from soci_bootstrap.items import Phase, Restored
-from soci_bootstrap.record import Managed, Record
+from soci_bootstrap.record import Before, Managed, Record
 from soci_bootstrap.system import System
 from soci_bootstrap.tree import Entry
 from soci_bootstrap.units import DEFAULT_ADDRESS
@@ -29,9 +29,6 @@ class Standing(Enum):
     """Changed by someone else since."""
 
 
-_DONE_WITH = {Standing.BEFORE, Standing.REWRITTEN}
-
-
 def standing(system: System, record: Record, path: str) -> Standing:
     """Whose it is now; ``path`` is one of ``record.before``."""
     entry = system.entry(path)
@@ -40,10 +37,7 @@ def standing(system: System, record: Record, path: str) -> Standing:
     if managed is not None and _is_ours(system, record, path, entry, managed):
         # An install that found the very bytes it wanted still has nothing to put back.
         return Standing.OURS
-    if _same(entry, before.entry) and (
-        entry.kind != "file"
-        or (entry.size == before.entry.size and system.sha256(path) == system.sha256(before.backup))
-    ):
+    if _is_before(system, path, entry, before):
         return Standing.BEFORE
     if managed is not None and managed.merged and not mentions_us(system, record, path):
         return Standing.REWRITTEN
@@ -79,7 +73,7 @@ def leftovers(system: System, record: Record, wanted: Container[str]) -> tuple[R
     return tuple(
         Restored("left-over", path, Phase.WIRING)
         for path in record.managed
-        if path not in wanted and path in record.before and standing(system, record, path) is Standing.OURS
+        if path not in wanted and path in record.before and _is_left(system, record, path)
     )
 
 
@@ -88,7 +82,7 @@ def let_go(system: System, record: Record, wanted: Container[str]) -> Record:
     done = {
         path
         for path in record.managed
-        if path not in wanted and (path not in record.before or standing(system, record, path) in _DONE_WITH)
+        if path not in wanted and (path not in record.before or _is_done_with(system, record, path))
     }
     return replace(
         record,
@@ -115,6 +109,25 @@ def sweep(system: System, paths: Iterable[str], *, hooks: bool = False) -> None:
                 system.remove(f"{directory}/{found}")
     # Nothing is decided by what lies there: a file of someone else's that comes must not cost a plan.
     system.touched = touched
+
+
+def _is_left(system: System, record: Record, path: str) -> bool:
+    """Whether it is ours, and something else stood there before."""
+    ours = standing(system, record, path) is Standing.OURS
+    return ours and not _is_before(system, path, system.entry(path), record.before[path])
+
+
+def _is_done_with(system: System, record: Record, path: str) -> bool:
+    """Whether it needs no putting back; what is both ours and as it was before does not."""
+    as_before = _is_before(system, path, system.entry(path), record.before[path])
+    return as_before or standing(system, record, path) is Standing.REWRITTEN
+
+
+def _is_before(system: System, path: str, entry: Entry, before: Before) -> bool:
+    if not _same(entry, before.entry):
+        return False
+    same_size = entry.size == before.entry.size
+    return entry.kind != "file" or (same_size and system.sha256(path) == system.sha256(before.backup))
 
 
 def _is_ours(system: System, record: Record, path: str, entry: Entry, managed: Managed) -> bool:

@@ -113,6 +113,18 @@ def test_a_daemon_is_ours_by_what_stat_says(tmp_path) -> None:
         assert standing(system, since, A) is Standing.FOREIGN
 
 
+def test_what_is_ours_and_was_there_before_is_neither_left_over_nor_kept(tmp_path) -> None:
+    system = node(tmp_path, {A: "the same"})
+    record = remember(system, Record(), A)
+    record = replace(record, managed={A: Managed("file", 0o644, digest("the same"))})
+    assert standing(system, record, A) is Standing.OURS
+    nothing = Record(before={"/etc/none": Before(ABSENT)}, managed={"/etc/none": Managed("absent")})
+    for path, known_ in ((A, record), ("/etc/none", nothing)):
+        assert leftovers(system, known_, ()) == ()
+        assert let_go(system, known_, ()).managed == {}
+        assert let_go(system, known_, (path,)) == known_
+
+
 def test_what_failing_open_puts_where_nothing_is_wanted_is_ours(tmp_path) -> None:
     system = node(tmp_path, {A: "fallback"})
     record = Record(before={A: Before(ABSENT)}, managed={A: Managed("absent", unwired=digest("fallback"))})
