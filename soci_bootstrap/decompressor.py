@@ -10,10 +10,14 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from soci_bootstrap import resources
 from soci_bootstrap.errors import CommandError, DecompressorError
 from soci_bootstrap.system import System
+
+if TYPE_CHECKING:
+    from soci_bootstrap.tuning import Decompressor
 
 LIBEXEC = "/usr/local/libexec/soci-bootstrap"
 SCRIPT = f"{LIBEXEC}/gunzip"
@@ -117,6 +121,24 @@ def self_test(path: str, args: Sequence[str], system: System) -> None:
     for case in tried:
         if case.name in failures:
             raise failures[case.name]
+
+
+def look_at(chosen: Decompressor, system: System) -> None:
+    """Below ``--root``, where nothing is executed: see that one asked for by its path is a program.
+
+    Raises:
+        DecompressorError: it is not, and SOCI's daemon would not start.
+    """
+    if system.live or chosen.kind != "path" or chosen.path is None or system.is_executable(chosen.path):
+        return
+    entry = system.entry(system.followed(chosen.path))
+    found = {"absent": "nothing there", "file": f"a file of mode {entry.mode:04o}"}
+    raise DecompressorError(
+        f"the decompressor {chosen.path} can't be used in this image",
+        found=found.get(entry.kind, "no regular file"),
+        expected="an executable file",
+        remedy="install it there first, or use --decompressor auto",
+    )
 
 
 def faster_than(

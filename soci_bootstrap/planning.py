@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from soci_bootstrap import decompressor, image, releases, units
 from soci_bootstrap import facts as facts_
-from soci_bootstrap import image, releases, units
 from soci_bootstrap import plan as plan_
 from soci_bootstrap.desired import Desired, desire, excluded
 from soci_bootstrap.errors import StateError, WiringError
@@ -50,6 +50,7 @@ class Planning:
         desired = desire(job.settings, self.observed(), job.agent, job.record, self.excluded)
         if job.image:
             desired = image.without_machine(desired)
+        decompressor.look_at(desired.decompressor, job.system)
         self._wanted = frozenset(item.path for item in desired.items)
         items = [item for item in desired.items if not job.node or item.phase is not Phase.GROUND]
         if job.record is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from soci_bootstrap import facts, releases, resources, units
+from soci_bootstrap import decompressor, facts, releases, resources, units
 from soci_bootstrap import plan as plan_
 from soci_bootstrap.console import Console
 from soci_bootstrap.desired import desire, excluded
@@ -147,6 +147,7 @@ def run(settings: Settings, console: Console) -> PlanResult:
     version, wiring, reason = settings.soci_version or releases.NEWEST, None, None
     try:
         desired = desire(settings, found, agent, record, excluded(record, settings))
+        decompressor.look_at(desired.decompressor, system)
     except RefusedError:
         raise
     except BootstrapError as error:

@@ -127,3 +127,24 @@ def test_a_failure_leaves_the_image_as_it_was(tmp_path: Path, bake: Bake) -> Non
         reason = str(done.reason)
     assert "0" * 64 in reason
     assert differences(before, content(root)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("/usr/bin/igzip", "nothing there"),
+        ("/usr/bin", "no regular file"),
+        ("/etc/eks/containerd-version.txt", "a file of mode 0644"),
+    ],
+)
+def test_a_decompressor_that_would_stop_the_daemon_is_seen_without_running_it(
+    path: str, found: str, tmp_path: Path, bake: Bake
+) -> None:
+    root = trees.eks(tmp_path / "image")
+    before = content(root)
+    for command in ("bake", "install"):
+        done = bake(root, "--decompressor", path, command=command)
+        assert done.exit_status == 1
+        assert f"{path} can't be used in this image: found {found}, expected" in str(done.reason)
+    assert differences(before, content(root)) == []
+    assert bake(root, "--decompressor", "/usr/bin/unpigz").outcome == "installed"
