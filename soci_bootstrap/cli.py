@@ -218,14 +218,22 @@ def _json(document: Mapping[str, object]) -> str:
 
 
 def _print(text: str, status: int) -> int:
-    """Write results; a reader that has gone away is no failure of ours."""
+    """Write results; a reader that has gone away, or never was, is no failure of ours."""
+    if sys.stdout is None:
+        return status
     try:
         sys.stdout.write(text if text.endswith("\n") or not text else f"{text}\n")
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
         import os
 
+        # Else Python would try again to write it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            from soci_bootstrap.console import Console
+
+            Console().error(f"the result can't be written to stdout: {error.strerror}")
+            return status or FAILED
     return status
 
 

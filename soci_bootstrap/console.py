@@ -1,8 +1,12 @@
-"""stderr: messages and progress. stdout belongs to results and is written by ``cli`` alone."""
+"""stderr: messages and progress. stdout belongs to results and is written by ``cli`` alone.
+
+A stderr that is closed, full or read by nobody any more must not cost a node its install.
+"""
 
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TextIO
 
 
@@ -16,7 +20,8 @@ class Console:
 
     def __init__(self, verbosity: int = 0, stream: TextIO | None = None) -> None:
         self.verbosity = verbosity
-        self._stream = sys.stderr if stream is None else stream
+        # None where it was closed before we were started.
+        self._stream: TextIO | None = sys.stderr if stream is None else stream
         self._bar = False
 
     def error(self, text: str) -> None:
@@ -45,19 +50,22 @@ class Console:
             done: bytes so far.
             total: bytes in all, None where the server did not say.
         """
-        if self.verbosity < 0 or not self._stream.isatty():
+        if self.verbosity < 0 or self._stream is None or not self._stream.isatty():
             return
         text = f"{label} {done / 1e6:.1f} MB"
         if total:
             filled = min(30, done * 30 // total)
             text = f"{label} [{'#' * filled}{'.' * (30 - filled)}] {done / 1e6:.1f}/{total / 1e6:.1f} MB"
-        self._stream.write(f"\r\x1b[2K{text}")
-        self._stream.flush()
+        self._write(f"\r\x1b[2K{text}")
         self._bar = True
 
     def _line(self, text: str) -> None:
-        if self._bar:
-            self._stream.write("\r\x1b[2K")
-            self._bar = False
-        self._stream.write(f"soci-bootstrap: {text}\n")
-        self._stream.flush()
+        erased = "\r\x1b[2K" if self._bar else ""
+        self._bar = False
+        self._write(f"{erased}soci-bootstrap: {text}\n")
+
+    def _write(self, text: str) -> None:
+        if self._stream is not None:
+            with suppress(OSError):
+                self._stream.write(text)
+                self._stream.flush()

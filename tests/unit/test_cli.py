@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,6 +25,9 @@ from soci_bootstrap.errors import (
     WorkloadsError,
 )
 from soci_bootstrap.settings import Settings
+from tests.unit import trees
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)
@@ -220,6 +224,26 @@ def test_install_prints_json_on_every_path(
     assert set(document) == KEYS
     assert document["outcome"] == outcome
     assert err.splitlines()[-1] == f"soci-bootstrap: ERROR {document['reason']}"
+
+
+@pytest.mark.parametrize(
+    ("redirected", "status"), [("2>/dev/full", 0), ("2>&-", 0), (">&-", 0), (">/dev/full", 1)]
+)
+@pytest.mark.subprocess
+def test_output_that_goes_nowhere_costs_no_install(redirected: str, status: int, tmp_path: Path) -> None:
+    root = trees.eks(tmp_path / "node")
+    tarball, digest = trees.archive(tmp_path / "soci.tgz")
+    program = (
+        "import sys; from soci_bootstrap import cli, resources; resources.agent_bytes = lambda: b'agent';"
+        "sys.exit(cli.main(sys.argv[1:], {}))"
+    )
+    words = ["install", "--root", str(root), "--tarball", tarball, "--sha256", digest]
+    shell = ["/bin/sh", "-c", f'exec "$0" "$@" {redirected}', sys.executable, "-c", program, *words]
+    done = subprocess.run(shell, cwd=REPOSITORY, capture_output=True, check=False)
+    assert done.returncode == status
+    assert b"Traceback" not in done.stderr
+    assert (b"the result can't be written to stdout" in done.stderr) == (status == 1)
+    assert (root / "etc/eks/nodeadm.d/50-soci-bootstrap.json").exists()
 
 
 def test_a_failure_names_the_release_that_was_asked_for(

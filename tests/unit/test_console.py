@@ -40,6 +40,21 @@ def test_stderr_is_the_default(capsys) -> None:
     assert (captured.out, captured.err) == ("", "soci-bootstrap: hello\n")
 
 
+class Gone(Terminal):
+    """What nobody reads any more."""
+
+    def write(self, text: str) -> int:
+        raise BrokenPipeError(text)
+
+
+def test_messages_that_reach_nobody_fail_nothing(monkeypatch) -> None:
+    monkeypatch.setattr("sys.stderr", None)
+    for console in (Console(1, Gone()), Console(1)):
+        console.progress("fetching", 1, 2)
+        console.error("e")
+        console.debug("d")
+
+
 @pytest.mark.parametrize(
     ("done", "total", "text"),
     [
