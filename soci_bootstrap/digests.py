@@ -71,7 +71,7 @@ def check_digest(request: Request, expected: Expected, found: str, flaw: Archive
         return
     release = pinned_as(found)
     also = f" (the archive of SOCI {release})" if release else f" ({flaw.problem})" if flaw else ""
-    deleted = ", and was deleted" if request.tarball is None else ""
+    deleted = "" if request.is_local() else ", and was deleted"
     raise DigestMismatchError(
         f"{redact_url(request.location())} is not SOCI {request.version} {request.arch}{deleted}",
         found=f"sha256 {found}{also}",

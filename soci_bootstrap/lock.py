@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import LockHeldError, StateError
 from soci_bootstrap.system import System
+from soci_bootstrap.urls import redact_text
 
 PATH = "/run/lock/soci-bootstrap.lock"
 _PAUSE = 0.1
@@ -98,7 +99,7 @@ def _holder(fd: int, live: bool) -> str:
             command = file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
     except OSError:
         command = ""
-    return f"process {number}" + (f" ({command[:120]})" if command else "")
+    return f"process {number}" + (f" ({redact_text(command, 120)})" if command else "")
 
 
 def _listed(fd: int) -> str:

@@ -36,6 +36,11 @@ class Request:
         base, question, query = (self.mirror or UPSTREAM).partition("?")
         return f"{base.rstrip('/')}/{asset_path(self.version, self.arch)}{question}{query}"
 
+    def is_local(self) -> bool:
+        """Whether the archive is a file that is here already, and its owner's to keep."""
+        scheme, separator, _ = self.location().partition("://")
+        return not separator or scheme.lower() == "file"
+
     def check(self) -> None:
         """See that it can be served safely, before anything is changed or asked of the network.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 from threading import Event, Thread
@@ -55,6 +56,21 @@ def test_it_names_another_process_of_an_image_too(node: System, live: bool) -> N
     os.write(holding[1], b".")
     os.waitpid(child, 0)
     assert f"held by process {child} (" in str(caught.value)
+
+
+def test_what_it_was_called_with_is_told_without_secrets(
+    node: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = b"soci-bootstrap\0install\0--mirror\0https://me:word@m.example/x?X-Amz-Signature=f00\0"
+    monkeypatch.setattr(lock, "open", lambda *_: io.BytesIO(command), raising=False)
+    monkeypatch.setattr(lock, "_listed", lambda _: "7")
+    with (
+        lock.held(node, Deadline(5)),
+        pytest.raises(LockHeldError) as caught,
+        lock.held(node, Deadline(0.05)),
+    ):
+        raise AssertionError("both ran")
+    assert "process 7 (soci-bootstrap install --mirror https://m.example/x)" in str(caught.value)
 
 
 def test_a_second_run_waits_its_turn(node: System) -> None:

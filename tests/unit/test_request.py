@@ -40,3 +40,18 @@ def test_all_problems_are_told_at_once(run) -> None:
     with pytest.raises(UsageError) as caught:
         run(Request("0.1.0", "mips", sha256="?"))
     assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize(
+    ("place", "local"),
+    [
+        ({}, False),
+        ({"mirror": "https://m.example/x"}, False),
+        ({"mirror": "s3://bucket/x"}, False),
+        ({"mirror": "/srv/mirror"}, True),
+        ({"mirror": "FILE:///srv/mirror"}, True),
+        ({"tarball": "soci.tar.gz"}, True),
+    ],
+)
+def test_what_is_here_already(place: dict[str, str], local: bool) -> None:
+    assert Request("0.15.0", "amd64", **place).is_local() == local
