@@ -32,7 +32,7 @@ TESTS = {
     "wiring": ("wiring", "desired", "plan"),
     "record": ("record", "hostile_records", "rollback", "converge", "boot"),
     "ownership": ("ownership", "rollback"),
-    "fetch": ("fetch",),
+    "fetch": ("fetch", "digests", "request"),
     "download": ("download", "fetch"),
     "archive": ("archive",),
     "gunzip": ("archive",),

@@ -226,6 +226,20 @@ def test_the_wrong_digest_goes_before_the_wrong_archive(run, tmp_path) -> None:
         run(wanted(tarball=str(tarball)))
 
 
+def test_what_is_fetched_is_said(run, tmp_path) -> None:
+    told = []
+
+    class Told(Console):
+        def progress(self, label: str, done: int, total: int | None) -> None:
+            told.append((label, done, total))
+
+    source = str(written(tmp_path))
+    fetch_binary(wanted(tarball=source), str(run.staged), Deadline(10), Told(0, run.said), {})
+    assert run.said.getvalue() == f"soci-bootstrap: fetching {source}\n"
+    assert {label for label, _, _ in told} == {"fetching"}
+    assert told[-1][1:] == (len(servers.BODY), len(servers.BODY))
+
+
 # -- signals ---------------------------------------------------------------------------------
 
 
