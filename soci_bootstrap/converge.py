@@ -230,7 +230,8 @@ class Convergence:
                     record, reload = override(job.system, found, wiring, record)
                     failures += self._execution.systemctl.try_run("daemon-reload") if reload else []
         except BootstrapError as error:
-            failures.append(str(error))
+            # What could not be looked at is often the very reason.
+            failures += [str(error)] if str(error) != reason else []
         try:
             save(job.system, record)
             state.degraded(job.system, reason)

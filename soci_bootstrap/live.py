@@ -119,6 +119,11 @@ def nodeadm_is_due(system: System) -> bool:
     return values.get("LoadState") == "loaded" and values.get("ExecMainStartTimestampMonotonic") == "0"
 
 
+def has_systemd(system: System) -> bool:
+    """Whether systemd runs here, as sd_booted(3) tells; where it doesn't, no unit does."""
+    return system.live and system.entry("/run/systemd/system").kind == "dir"
+
+
 def is_active(system: System, unit: str) -> bool:
     """Whether systemd says that a unit runs."""
     return _systemctl(system, "show", "-p", "ActiveState", unit).strip() == "ActiveState=active"

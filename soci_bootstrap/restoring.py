@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from soci_bootstrap import memo, state
+from soci_bootstrap import live, memo, state
 from soci_bootstrap.console import Console
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import RefusedError
@@ -60,7 +60,8 @@ class Rollback:
         self.wired: Wired | None = wired_from_json(record.wiring)
         self.steps: list[Done] = []
         self.notes: list[str] = []
-        self._runtime = Runtime(system, console, deadline, record, self.wired) if system.live else None
+        running = live.has_systemd(system)
+        self._runtime = Runtime(system, console, deadline, record, self.wired) if running else None
 
     # -- before anything changes --------------------------------------------------------------
 

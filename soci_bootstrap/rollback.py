@@ -81,6 +81,8 @@ def run(settings: Settings, console: Console) -> RollbackResult:
         if record is None:
             cleared = _clear_unrecorded(system)
             outcome, reason = ("rolled-back", None) if cleared else ("unchanged", _NOTHING)
+            if system.live:
+                lock.discard()
             return RollbackResult(outcome, reason, (), (), time.monotonic() - started)
         rollback = Rollback(system, console, deadline, record, force=settings.force)
         rollback.refuse()

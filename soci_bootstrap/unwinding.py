@@ -146,6 +146,6 @@ def holds_snapshots(system: System, root: str) -> bool:
 def remove_runtime_files(system: System, address: str) -> None:
     """What only lives in /run: our own directory, and the socket that systemd leaves behind."""
     system.rmtree(_RUN)
-    if not live.is_active(system, SOCKET):
+    if not (live.has_systemd(system) and live.is_active(system, SOCKET)):
         system.remove(address)
         system.rmdir(os.path.dirname(address))

@@ -40,6 +40,7 @@ class Machine:
 
     def __init__(self, tmp_path, monkeypatch) -> None:
         self.root = trees.eks(tmp_path / "node")
+        (self.root / "run/systemd/system").mkdir(parents=True)
         self.said = io.StringIO()
         self.tarball, self.sha256 = trees.archive(tmp_path / "soci.tgz")
         self.settings = Settings(command="install", tarball=self.tarball, sha256=self.sha256)

@@ -201,3 +201,11 @@ def test_settings_of_the_record_are_those_of_the_boot(machine) -> None:
         replace(machine.settings, parallel_pull={"max_concurrent_downloads": 7})
     )
     assert facts.SERVICE in record.units_active
+
+
+def test_what_kept_it_from_looking_is_said_once(machine) -> None:
+    machine.node.programs["systemctl show"] = 1
+    run = machine.run()
+    with pytest.raises(CommandError) as caught:
+        run.install()
+    assert run.undo(everything=False) + run.fall_back(str(caught.value), undone=True) == []

@@ -155,6 +155,15 @@ def test_a_node_whose_containerd_is_down_stays_so(running: Running) -> None:
     assert running.left() == []
 
 
+def test_where_no_systemd_runs_the_files_go_back_all_the_same(running: Running) -> None:
+    (running.root / "run/systemd/system").rmdir()
+    running.node.programs.clear()
+    running.roll_back()
+    (running.root / "run/systemd/system").mkdir()
+    assert running.did() == []
+    assert running.left() == []
+
+
 def test_a_node_that_failed_open_keeps_its_pods(running: Running) -> None:
     """Containerd runs on overlayfs already: taking our files away changes nothing for it."""
     running.runs("web-0")
