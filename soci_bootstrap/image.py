@@ -16,9 +16,7 @@ def facts_of(system: System, builder: Facts) -> Facts:
 
     Other files in nodeadm.d count; they are part of the image.
     """
-    return replace(
-        builder, live=False, boot_id="", units={}, node_config=nodeconfig.read(system, cached=False)
-    )
+    return replace(builder, live=False, boot_id="", node_config=nodeconfig.read(system, cached=False))
 
 
 def without_machine(desired: Desired) -> Desired:

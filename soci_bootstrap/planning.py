@@ -77,6 +77,8 @@ class Planning:
                 arch=job.settings.arch,
                 vcpus=job.settings.vcpus,
                 memory_gib=job.settings.memory_gib,
+                # What runs on the builder is nothing to an image, and a chroot has no systemd to ask.
+                units={} if job.image else None,
             )
             self.seen = image.facts_of(job.system, found) if job.image else found
         return self.seen

@@ -81,7 +81,8 @@ class PlanResult:
             return f"nothing to do: SOCI {self.version}, wiring {self.wiring}"
         pending = f"{len(self.pending)} of {len(self.steps)} steps pending"
         lines = [f"{pending} (SOCI {self.version}, wiring {self.wiring})"]
-        lines += [f"  install would fail open: {self.reason}"] if self.reason else []
+        if self.reason:
+            lines = [f"{pending}, after which install would fail open: {self.reason}"]
         lines += [f"  {step.name}{f'  {step.path}' if step.path else ''}" for step in self.pending]
         lines += [f"  not seen: {what}" for what in self.unseen]
         lines += ["", *self.diffs.values()]

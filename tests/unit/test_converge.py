@@ -209,3 +209,10 @@ def test_what_kept_it_from_looking_is_said_once(machine) -> None:
     with pytest.raises(CommandError) as caught:
         run.install()
     assert run.undo(everything=False) + run.fall_back(str(caught.value), undone=True) == []
+
+
+def test_an_image_is_baked_without_a_systemd_to_ask(machine) -> None:
+    del machine.node.programs["systemctl"], machine.node.programs["systemctl show"]
+    (machine.root / "usr/bin/systemctl").unlink()
+    assert machine.install(command="bake") == ("installed", None)
+    assert [call for call in machine.node.calls if call.startswith("systemctl")] == []
