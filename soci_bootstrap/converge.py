@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from soci_bootstrap import __version__, facts, memo, state, units
+from soci_bootstrap import __version__, facts, memo, releases, state, units
 from soci_bootstrap import plan as plan_
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.console import Console
@@ -41,7 +41,7 @@ class Convergence:
         planning: what was seen and decided.
         steps: what the run consists of, as far as it is known.
         arch: SOCI's.
-        sha256: the archive's, once the run is done.
+        sha256: the archive's; until the run is done, what it has to be, None where that isn't known.
         kept_settings: nothing was to be changed, but options that the next boot goes by.
     """
 
@@ -63,7 +63,8 @@ class Convergence:
         self.console = console
         self.steps: tuple[Step, ...] = ()
         self.arch = facts.architecture(settings.arch)
-        self.sha256: str | None = None
+        asked = settings.soci_version or releases.NEWEST
+        self.sha256 = settings.sha256 or releases.pinned_digest(asked, self.arch)
         self.kept_settings = False
 
     def install(self) -> tuple[str, str | None]:
@@ -74,6 +75,7 @@ class Convergence:
         if job.node:
             self._lay_ground()
         plan = self.planning.make()
+        self.sha256 = plan.desired.sha256
         self.steps = (*self.steps, *plan.steps)
         if not any(step.changed for step in self.steps) and self.planning.is_settled() and not job.boot:
             self.sha256 = self._archive_digest()
