@@ -83,6 +83,8 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         signals.heed()
         settings = _load(argv, environ)
         console = Console(settings.verbosity)
+        for what in settings.unseen:
+            console.warn(what)
         result = _run(settings, console)
     except KeyboardInterrupt:
         return _failed(StoppedError(), line, settings, environ, console, started)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from soci_bootstrap.nearest import closest, hint, hint_or_all
 from soci_bootstrap.options import COMMAND_NAMES, OPTIONS, Option, command, options_of
+from soci_bootstrap.snapshotter import SETTABLE
 
 _BY_FLAG = {option.flag: option for option in OPTIONS}
 _BY_FLAG.update({f"-{option.short}": option for option in OPTIONS if option.short})
@@ -71,7 +72,12 @@ def _option(line: CommandLine, word: str, rest: list[str]) -> None:
     flag, equals, text = word.partition("=")
     option = _BY_FLAG.get(flag)
     if option is None:
-        line.problems.append(f"unknown option {flag}{hint(flag, (*_BY_FLAG, '--help', '--version'))}")
+        key = flag[2:].replace("-", "_")
+        if key in SETTABLE:
+            line.problems.append(f"unknown option {flag}; did you mean --set {key}=VALUE?")
+            flag = "--set"
+        else:
+            line.problems.append(f"unknown option {flag}{hint(flag, (*_BY_FLAG, '--help', '--version'))}")
         meant = _BY_FLAG.get(closest(flag, tuple(_BY_FLAG)))
         if meant and meant.metavar and not equals and rest and not rest[0].startswith("-"):
             rest.pop(0)  # the value that was meant for it, not a word of its own

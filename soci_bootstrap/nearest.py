@@ -6,10 +6,18 @@ from collections.abc import Sequence
 
 
 def closest(name: str, known: Sequence[str]) -> str:
-    """The one of ``known`` that ``name`` is a near miss of, empty for none."""
+    """The one of ``known`` that ``name`` is a near miss of, empty for none.
+
+    Another case, or ``_`` for ``-``, is no miss at all.
+    """
     from difflib import get_close_matches
 
-    return next(iter(get_close_matches(name, known, n=1)), "")
+    folded = {_folded(one): one for one in known}
+    return next((folded[match] for match in get_close_matches(_folded(name), folded, n=1)), "")
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("_", "-")
 
 
 def hint(name: str, known: Sequence[str]) -> str:

@@ -103,6 +103,9 @@ COMMANDS = (
 )
 COMMAND_NAMES = tuple(command.name for command in COMMANDS)
 
+UNPRIVILEGED = ("plan", "doctor", "render", "mirror", "config")
+"""Commands for everybody: what they can't see is marked as such."""
+
 _WORKING = ("install", "bake", "plan", "doctor", "rollback", "render", "mirror", "config")
 _NODE = ("install", "bake", "plan", "config", "render")
 _ROOTED = ("install", "bake", "plan", "doctor", "rollback", "config")

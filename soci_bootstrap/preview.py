@@ -133,7 +133,7 @@ def run(settings: Settings, console: Console) -> PlanResult:
         BootstrapError: as `install` would meet it, where that leaves nothing behind.
     """
     system = Visible(settings.root)
-    unseen: list[str] = []
+    unseen = list(settings.unseen)
     record = _record(system, unseen)
     found = facts.observe(
         system,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from soci_bootstrap import commandline, releases, snapshotter
@@ -52,6 +52,7 @@ class Settings:
         bundle: file that `doctor` also writes what a bug report needs to.
         render_options: `render`'s own options, None for every other command.
         given: options, as attributes, that a flag, the environment or the file set; the rest are defaults.
+        unseen: sources that this user may not read, a sentence each.
     """
 
     command: str
@@ -77,6 +78,7 @@ class Settings:
     bundle: str | None = None
     render_options: RenderOptions | None = None
     given: frozenset[str] = frozenset()
+    unseen: tuple[str, ...] = ()
 
     @property
     def live(self) -> bool:
@@ -104,9 +106,10 @@ def load(argv: Sequence[str], environ: Mapping[str, str], read_file: ReadFile) -
     """
     line = commandline.parse(argv)
     problems = list(line.problems)
-    given = gather(line, environ, read_file, problems)
+    unseen: list[str] = []
+    given = gather(line, environ, read_file, problems, unseen)
     taken = [found for found in given if line.command in found.option.commands]
-    settings = _settings(line, _strongest(taken, problems), problems)
+    settings = replace(_settings(line, _strongest(taken, problems), problems), unseen=tuple(unseen))
     if problems:
         command = f" {line.command}" if line.command else ""
         raise UsageError(list(dict.fromkeys(problems)), remedy=f"see soci-bootstrap{command} --help")

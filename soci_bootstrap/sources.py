@@ -10,7 +10,14 @@ from soci_bootstrap import snapshotter
 from soci_bootstrap.commandline import CommandLine
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.nearest import hint
-from soci_bootstrap.options import DEFAULT_FILE, ENVIRONMENT_PREFIX, OPTIONS, STUB_ENVIRONMENT, Option
+from soci_bootstrap.options import (
+    DEFAULT_FILE,
+    ENVIRONMENT_PREFIX,
+    OPTIONS,
+    STUB_ENVIRONMENT,
+    UNPRIVILEGED,
+    Option,
+)
 
 ReadFile = Callable[[str], bytes]
 """Reads a path, or raises ``OSError``."""
@@ -18,6 +25,7 @@ ReadFile = Callable[[str], bytes]
 FILE, ENVIRONMENT, FLAG = range(3)
 """Ranks: the higher wins."""
 
+_NOT_FILED = tuple(option.name for option in OPTIONS if not option.filed)
 _COMMA = re.compile(r",(?![^\[]*\])")
 """A comma that does not stand in a list."""
 
@@ -40,13 +48,26 @@ class Given:
 
 
 def gather(
-    line: CommandLine, environ: Mapping[str, str], read_file: ReadFile, problems: list[str]
+    line: CommandLine,
+    environ: Mapping[str, str],
+    read_file: ReadFile,
+    problems: list[str],
+    unseen: list[str],
 ) -> list[Given]:
-    """Every value of every source, lowest rank first; what is wrong is added to ``problems``."""
+    """Every value of every source, lowest rank first.
+
+    Args:
+        line: the flags.
+        environ: the environment.
+        read_file: reads the file of settings.
+        problems: what is wrong is added to these.
+        unseen: as is to these what this user may not read and does without.
+    """
     flags = list(_typed(_flags(line), FLAG, problems))
     variables = list(_typed(_variables(environ, line.command, problems), ENVIRONMENT, problems))
     path, required = _file(variables + flags)
-    file = _typed(_entries(path, required, read_file, problems), FILE, problems)
+    hidden = unseen if not required and line.command in UNPRIVILEGED else problems
+    file = _typed(_entries(path, required, read_file, problems, hidden), FILE, problems)
     return [*file, *variables, *flags]
 
 
@@ -90,7 +111,7 @@ def _file(given: Sequence[Given]) -> tuple[str, bool]:
     return (roots[-1].rstrip("/") if roots else "") + DEFAULT_FILE, False
 
 
-def _entries(path: str, required: bool, read_file: ReadFile, problems: list[str]) -> _Raw:
+def _entries(path: str, required: bool, read_file: ReadFile, problems: list[str], hidden: list[str]) -> _Raw:
     try:
         data = read_file(path)
     except FileNotFoundError:
@@ -98,7 +119,8 @@ def _entries(path: str, required: bool, read_file: ReadFile, problems: list[str]
             problems.append(f"--config: found no file {path}, expected one of settings in TOML")
         return
     except OSError as error:
-        problems.append(f"{path}: can't be read: {error.strerror or error}")
+        told = hidden if isinstance(error, PermissionError) else problems
+        told.append(f"{path}: can't be read: {error.strerror or error}")
         return
     from soci_bootstrap import toml
 
@@ -111,9 +133,17 @@ def _entries(path: str, required: bool, read_file: ReadFile, problems: list[str]
     for key, value in document.items():
         option = known.get(key.replace("_", "-"))
         if option is None:
-            problems.append(f"{path}: {key}: no such setting{hint(key, tuple(known))}")
+            problems.append(f"{path}: {key}: {_stranger(key, tuple(known))}")
         else:
             yield option, value, f"{path}: {key}"
+
+
+def _stranger(key: str, known: Sequence[str]) -> str:
+    if key in snapshotter.SETTABLE:
+        return "found outside of [set], expected it there"
+    if key in _NOT_FILED:
+        return "says where the file is: expected it as a flag or in the environment"
+    return f"no such setting{hint(key, known)}"
 
 
 def _keys(value: object, source: str, rank: int, problems: list[str]) -> Iterator[tuple[str, object]]:

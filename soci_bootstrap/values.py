@@ -64,10 +64,10 @@ def decompressor(known: Sequence[str]) -> Callable[[object], object]:
 
 def directory(value: object) -> str:
     """A directory that exists, made absolute: a mistyped root must not become a new tree."""
-    path = os.path.abspath(text(value))
+    path = text(value)
     if not os.path.isdir(path):
         raise ValueError(f"found {value!r}, expected a directory that exists")
-    return path
+    return os.path.abspath(path)
 
 
 def node_path(value: object) -> str:

@@ -281,6 +281,22 @@ def test_doctors_json_keeps_its_shape(
     assert all(why in check["found"] for check in document["checks"])
 
 
+def test_settings_that_this_user_may_not_read_are_told(
+    command: Callable[[str, Run], None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuses(path: str) -> bytes:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("soci_bootstrap.tree.read_regular", refuses)
+    command("doctor", lambda settings, console: Done(2))
+    assert main(f"doctor --root {tmp_path}") == 2
+    path = f"{tmp_path}/etc/soci-bootstrap/config.toml"
+    assert capsys.readouterr().err == f"soci-bootstrap: WARNING {path}: can't be read: Permission denied\n"
+
+
 def test_bad_usage_runs_nothing(command: Callable[[str, Run], None]) -> None:
     command("install", raising(AssertionError("it ran")))
     assert main("install --set max_concurrent_unpacks=0 --wirng auto") == 1

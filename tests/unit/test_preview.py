@@ -195,6 +195,10 @@ def test_what_is_as_it_should_be_for_all_that_can_be_seen(settings, monkeypatch)
     assert "record.json can't be read" in result.unseen[0]
 
 
+def test_settings_that_this_user_may_not_read_are_unseen_too(settings) -> None:
+    assert plan(replace(settings, unseen=("the file",))).unseen == ("the file",)
+
+
 def test_what_is_broken_is_not_merely_unseen(settings) -> None:
     trees.put(_root(settings), "/run/eks/nodeadm/config.json", "{")
     with pytest.raises(StateError, match="NodeConfig"):

@@ -174,6 +174,12 @@ def test_the_stronger_source_settles_what_excludes_each_other() -> None:
         ("xyzzy", "unknown command 'xyzzy'; known: install"),
         ("install --strct", "unknown option --strct; did you mean --strict?"),
         ("install -x", "unknown option -x"),
+        ("install --STRICT", "did you mean --strict?"),
+        ("install --Soci_Version 0.15.0", "did you mean --soci-version?"),
+        (
+            "install --max-concurrent-downloads 5",
+            "unknown option --max-concurrent-downloads; did you mean --set max_concurrent_downloads=VALUE?",
+        ),
         ("install --deadline", "--deadline needs a value: --deadline SECONDS"),
         ("install --deadline --strict", "--deadline needs a value"),
         ("install --strict=yes", "--strict takes no value: found 'yes'"),
@@ -239,6 +245,7 @@ def test_refusals(line: str, said: str) -> None:
     ("name", "text", "said"),
     [
         ("DEADLIN", "5", "SOCI_BOOTSTRAP_DEADLIN: no such setting; did you mean SOCI_BOOTSTRAP_DEADLINE?"),
+        ("strict", "1", "SOCI_BOOTSTRAP_strict: no such setting; did you mean SOCI_BOOTSTRAP_STRICT?"),
         ("STRICT", "maybe", "SOCI_BOOTSTRAP_STRICT: found 'maybe', expected true or false"),
         ("SET", "enable=true,oops", "SOCI_BOOTSTRAP_SET: found 'oops', expected KEY=VALUE"),
         ("ARCH", "arm64", "SOCI_BOOTSTRAP_ARCH: found arm64, expected it only with --root"),
@@ -253,7 +260,10 @@ def test_refusals_of_the_environment(name: str, text: str, said: str) -> None:
     ("text", "said"),
     [
         ("wirin = 1", f"{DEFAULT}: wirin: no such setting; did you mean wiring?"),
-        ('root = "/mnt"', "no such setting"),
+        ('root = "/mnt"', f"{DEFAULT}: root: says where the file is: expected it as a flag"),
+        ('config = "/x"', "expected it as a flag or in the environment"),
+        ("max_concurrent_unpacks = 3", "max_concurrent_unpacks: found outside of [set], expected it there"),
+        ('MIRROR = "/m"', "no such setting; did you mean mirror?"),
         ("wiring = 1", f"{DEFAULT}: wiring: found 1, expected auto"),
         ("strict = 1", "found 1, expected"),
         ("deadline = true", "found True, expected seconds"),
@@ -280,8 +290,13 @@ def test_an_unreadable_file_is_told() -> None:
     def read_file(path: str) -> bytes:
         raise PermissionError(13, "Permission denied", path)
 
-    with pytest.raises(UsageError, match="can't be read: Permission denied"):
-        load(["install"], {}, read_file)
+    for line in ("install", "rollback", "config --config /etc/soci-bootstrap/config.toml"):
+        with pytest.raises(UsageError, match="can't be read: Permission denied"):
+            load(line.split(), {}, read_file)
+    # Who may run these without rights does without it, and is told so.
+    for line in ("config", "plan", "doctor", "mirror /d", "render userdata --zipapp-url https://x.example/y"):
+        (unseen,) = load(line.split(), {}, read_file).unseen
+        assert unseen == f"{DEFAULT}: can't be read: Permission denied"
 
 
 def test_settings_of_other_commands_are_ignored_outside_flags() -> None:
