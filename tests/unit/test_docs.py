@@ -18,6 +18,7 @@ from soci_bootstrap.console import Console
 from soci_bootstrap.options import COMMANDS, OPTIONS
 from soci_bootstrap.render import run
 from soci_bootstrap.render.options import KINDS
+from soci_bootstrap.tuning import Decompressor, Machine, tune
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -158,3 +159,21 @@ def test_the_table_of_files_names_every_module_and_no_other() -> None:
     modules |= {path.parent.name for path in package.glob("*/__init__.py")}
     assert modules - named == set()
     assert named - modules <= {"soci_bootstrap", "data", *(command.name for command in COMMANDS)}
+
+
+def test_the_guide_to_tuning_says_what_nodes_get() -> None:
+    text = (ROOT / "docs/tuning.md").read_text()
+    rows = re.findall(r"^\| (\d+), ([\d.]+) \| (\d+) \| (\d+) \| (-?\d+) \| (-?\d+) \|$", text, re.MULTILINE)
+    assert len(rows) == text.count("\n| ") - 2
+    for vcpus, gib, *told in rows:
+        machine = Machine(int(vcpus), int(float(gib) * (1 << 30)))
+        pull = tune(machine, Decompressor("none"), discard_unpacked_layers=True)
+        assert [int(number) for number in told] == [
+            pull.max_concurrent_downloads_per_image,
+            pull.max_concurrent_unpacks_per_image,
+            pull.max_concurrent_downloads,
+            pull.max_concurrent_unpacks,
+        ]
+    for block in blocks(ROOT / "docs/tuning.md", "toml"):
+        loaded = settings.load(["install"], {}, lambda _, data=block: data.encode())
+        assert loaded.parallel_pull
