@@ -12,9 +12,12 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
-from scripts.bench_lib import chart, figures
+from scripts.bench_lib import chart, figures, given
 from scripts.bench_lib.figures import Figure
+from soci_bootstrap.errors import UsageError
+from tests.node.lab.soci.build import Release
 
 _REPOSITORY = Path(__file__).parents[2]
 _PARTS = {
@@ -25,57 +28,94 @@ _PARTS = {
     "memory": "memory",
     "inflate": "inflate",
     "herd": "crowd",
+    "pull": "pull",
 }
 _WITHOUT_ROOT = ("sizes", "herd")
+_NO_RELEASE = "needs a real release of SOCI: --release soci-snapshotter-V-linux-ARCH.tar.gz"
 
 
 def main(arguments: Sequence[str]) -> int:
     """0 where every target is met, 1 where one is not, 2 for bad usage."""
-    wanted, as_json, svg = _parsed(arguments)
+    asked = _parsed(arguments)
     started = time.monotonic()
     found: list[Figure] = []
-    left_out = []
-    for part in wanted:
-        if os.geteuid() and part not in _WITHOUT_ROOT:
-            left_out.append(part)
+    left_out = {part: reason for part in asked.parts if (reason := _why_not(part, asked.release))}
+    release = _opened(asked.release) if asked.release else None
+    for part in asked.parts:
+        if part in left_out:
             continue
         _say(f"{part} …")
-        found += importlib.import_module(f"scripts.bench_lib.{_PARTS[part]}").run()
+        module = importlib.import_module(f"scripts.bench_lib.{_PARTS[part]}")
+        found += module.run(release) if part == "pull" else module.run()
         _say(f"{part}: {time.monotonic() - started:.0f} s so far")
     about = _about()
-    if set(wanted) - set(left_out) - set(_WITHOUT_ROOT):
+    if release:
+        about["release"] = given.described(release)
+    if set(asked.parts) - set(left_out) - {*_WITHOUT_ROOT, "pull"}:
         about["nodes"] = importlib.import_module("scripts.bench_lib.nodes").versions()
-    if as_json:
+    if asked.as_json:
         print(json.dumps({**about, "left_out": left_out, "figures": [_document(each) for each in found]}))
     else:
         print(figures.table(found))
         print("\n" + "\n".join(f"{name}: {value}" for name, value in about.items()))
-        if left_out:
-            print(f"left out, since they need root: {', '.join(left_out)}")
-    if svg:
-        Path(svg).write_text(chart.draw(found, f"{about['machine']}, {about['soci-bootstrap']}"))
+        for part, reason in left_out.items():
+            print(f"left out: {part}, which {reason}")
+    if asked.svg:
+        Path(asked.svg).write_text(chart.draw(found, f"{about['machine']}, {about['soci-bootstrap']}"))
     return int(any(each.met is False for each in found))
 
 
-def _parsed(arguments: Sequence[str]) -> tuple[list[str], bool, str]:
+@dataclasses.dataclass(frozen=True)
+class _Asked:
+    """The command line; a file that was not named is empty."""
+
+    parts: list[str]
+    as_json: bool
+    svg: str
+    release: str
+
+
+def _parsed(arguments: Sequence[str]) -> _Asked:
     words = list(arguments)
-    svg = ""
-    if "--svg" in words:
-        place = words.index("--svg")
-        svg = words[place + 1] if place + 1 < len(words) else ""
-        if not svg:
-            _usage("--svg takes a file")
-        del words[place : place + 2]
+    svg, release = _taken(words, "--svg"), _taken(words, "--release")
     as_json = "--json" in words
     parts = [word for word in words if word != "--json"]
     unknown = [word for word in parts if word not in _PARTS]
     if unknown:
         _usage(f"unknown: {' '.join(unknown)}")
-    return parts or list(_PARTS), as_json, svg
+    return _Asked(parts or list(_PARTS), as_json, svg, release)
 
 
-def _usage(problem: str) -> None:
-    sys.stderr.write(f"bench: {problem}; expected [{'|'.join(_PARTS)}]... [--json] [--svg FILE]\n")
+def _taken(words: list[str], option: str) -> str:
+    """The file after an option, both taken out of the words; empty without the option."""
+    if option not in words:
+        return ""
+    place = words.index(option)
+    file = words[place + 1] if place + 1 < len(words) else ""
+    if not file or file.startswith("--"):
+        _usage(f"{option} takes a file")
+    del words[place : place + 2]
+    return file
+
+
+def _why_not(part: str, release: str) -> str:
+    """Why a part can't be measured, and how it could; empty where it can."""
+    if os.geteuid() and part not in _WITHOUT_ROOT:
+        return "needs root"
+    return _NO_RELEASE if part == "pull" and not release else ""
+
+
+def _opened(path: str) -> Release:
+    """The release that was given, looked at before anything is measured."""
+    try:
+        return given.opened(path)
+    except UsageError as error:
+        _usage(str(error))
+
+
+def _usage(problem: str) -> NoReturn:
+    options = "[--json] [--svg FILE] [--release FILE]"
+    sys.stderr.write(f"bench: {problem}; expected [{'|'.join(_PARTS)}]... {options}\n")
     sys.exit(2)
 
 
@@ -103,4 +143,5 @@ def _say(text: str) -> None:
     sys.stderr.write(f"bench: {text}\n")
 
 
-sys.exit(main(sys.argv[1:]))
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

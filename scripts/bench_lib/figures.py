@@ -27,7 +27,7 @@ class Figure:
     Attributes:
         part: of the benchmark.
         name: what was measured, against what.
-        unit: ``x`` for a ratio, ``ms``, ``MiB``, ``KiB``.
+        unit: ``x`` for a ratio, ``s``, ``ms``, ``MiB``, ``KiB``.
         value: the median.
         low: the lower quartile of the rounds, like ``high`` the value itself where there is but one.
         target: the most that design allows, None where it says nothing.

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
+import os
 import sys
+import tarfile
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -11,8 +16,14 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from scripts.bench_lib import chart, figures
+from scripts.bench_lib import __main__ as bench
+from scripts.bench_lib import chart, figures, given
 from scripts.bench_lib.figures import Figure, Sample, figure, ratio, shown
+from soci_bootstrap import releases
+from soci_bootstrap.errors import UsageError
+from tests.node.lab.soci.build import this_arch
+
+RELEASE = f"soci-snapshotter-0.15.0-linux-{this_arch()}.tar.gz"
 
 
 def rounds(*pairs: tuple[float, float]) -> figures.Rounds:
@@ -56,3 +67,97 @@ def test_the_chart_is_xml_and_bars_end_with_it() -> None:
     tracks = [float(node.get("width", 0)) for node in root if node.get("class") == "track"]
     assert float(bars[0].get("width", 0)) == tracks[0]
     assert float(bars[1].get("width", 0)) < tracks[0] / 2
+
+
+def archive(place: Path, name: str = RELEASE, member: str = "soci-snapshotter-grpc") -> Path:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        info = tarfile.TarInfo(member)
+        info.size = 3
+        tar.addfile(info, io.BytesIO(b"ELF"))
+    (place / name).write_bytes(packed.getvalue())
+    return place / name
+
+
+def test_words_without_an_option_are_parts() -> None:
+    asked = bench._parsed(["sizes", "--release", "r.tar.gz", "pull", "--json", "--svg", "a.svg"])
+    assert (asked.parts, asked.release, asked.as_json, asked.svg) == (
+        ["sizes", "pull"],
+        "r.tar.gz",
+        True,
+        "a.svg",
+    )
+    assert bench._parsed([]).parts == list(bench._PARTS)
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["pull", "--release"], "--release takes a file"),
+        (["--release", "--json"], "--release takes a file"),
+        (["--svg"], "--svg takes a file"),
+        (["pul"], "unknown: pul"),
+        (["pull", "--release", "soci.tar.gz"], "soci.tar.gz is no release for this machine by its name"),
+    ],
+)
+def test_bad_usage_is_told_before_anything_is_measured(
+    words: list[str], problem: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        bench.main(words)
+    assert ended.value.code == 2
+    assert problem in capsys.readouterr().err
+
+
+def test_without_a_release_pull_is_left_out_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(bench, "_about", dict)
+    reason = "needs a real release of SOCI: --release soci-snapshotter-V-linux-ARCH.tar.gz"
+    assert bench.main(["pull", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"left_out": {"pull": reason}, "figures": []}
+    assert bench.main(["pull"]) == 0
+    assert f"left out: pull, which {reason}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("part", "user", "release", "reason"),
+    [
+        ("pull", 0, "r.tar.gz", ""),
+        ("pull", 1000, "r.tar.gz", "needs root"),
+        ("boot", 1000, "", "needs root"),
+        ("boot", 0, "", ""),
+        ("sizes", 1000, "", ""),
+    ],
+)
+def test_why_a_part_is_left_out(
+    part: str, user: int, release: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: user)
+    assert bench._why_not(part, release) == reason
+
+
+def test_a_release_is_told_by_its_name_and_digest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = archive(tmp_path)
+    release = given.opened(str(path))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (release.version, release.name, release.binary) == ("0.15.0", RELEASE, b"ELF")
+    assert given.described(release) == f"{RELEASE}, sha256 {digest}, unpinned"
+    monkeypatch.setitem(releases.PINNED, "0.15.0", {"amd64": digest})  # type: ignore[arg-type]
+    assert given.described(release).endswith(", pinned as 0.15.0 amd64")
+
+
+@pytest.mark.parametrize(
+    ("name", "member", "problem"),
+    [
+        ("soci-snapshotter-0.15.0-linux-riscv64.tar.gz", "soci-snapshotter-grpc", "by its name"),
+        (RELEASE.replace("0.15.0", "0.10.0"), "soci-snapshotter-grpc", "has no parallel pull"),
+        (RELEASE, "soci", "can't be read"),
+    ],
+)
+def test_what_is_no_release_is_refused(name: str, member: str, problem: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=problem):
+        given.opened(str(archive(tmp_path, name, member)))
+    with pytest.raises(UsageError, match="can't be read"):
+        given.opened(str(tmp_path / "none" / RELEASE))

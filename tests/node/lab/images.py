@@ -76,12 +76,12 @@ class Image:
         return _tar([File(path, data, 0o644) for path, data in files.items()])
 
 
-def build(layers: Sequence[Sequence[File]], entrypoint: Sequence[str]) -> Image:
+def build(layers: Sequence[Sequence[File]], entrypoint: Sequence[str], *, level: int = 1) -> Image:
     """An image of gzip layers for this machine."""
     blobs, diff_ids, descriptors = {}, [], []
     for files in layers:
         tar = _tar(files)
-        packed = gzip.compress(tar, 1, mtime=0)
+        packed = gzip.compress(tar, level, mtime=0)
         diff_ids.append(_digest(tar))
         blobs[_digest(packed)] = packed
         descriptors.append({"mediaType": _LAYER, "digest": _digest(packed), "size": len(packed)})

@@ -19,6 +19,8 @@ from tests.node.lab.server import Request, Response, Server
 from tests.node.lab.soci.build import Release
 
 HOST, REGISTRY = "mirror.test", "registry.test"
+_SO_MAX_PACING_RATE = 47
+"""Of asm-generic/socket.h; Python has no name for it."""
 
 
 class Mirror(Server):
@@ -51,12 +53,21 @@ class Mirror(Server):
 
 
 class Registry(Server):
-    """A container registry over https: what ``push`` was given can be pulled."""
+    """A container registry over https: what ``push`` was given can be pulled.
 
-    def __init__(self, node: Node, *, port: int = 5000) -> None:
+    Args:
+        node: as for ``Mirror``.
+        port: the same.
+        rate: bytes a second for each connection, 0 for as many as there can be.
+    """
+
+    def __init__(self, node: Node, *, port: int = 5000, rate: int = 0) -> None:
         self.blobs: dict[str, bytes] = {}
         self.manifests: dict[str, Image] = {}
-        super().__init__(_listen(node, port), self._answer, _context())
+        listener = _listen(node, port)
+        if rate:
+            listener.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, rate)  # its connections inherit it
+        super().__init__(listener, self._answer, _context())
 
     def push(self, image: Image, name: str = "app", tag: str = "latest") -> str:
         """Offer an image; its reference."""
