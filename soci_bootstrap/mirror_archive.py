@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from typing import Any, Protocol
 
 from soci_bootstrap.console import Console
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.digests import Expected, check_digest
 from soci_bootstrap.download import Download
-from soci_bootstrap.errors import DigestMismatchError, FetchError
+from soci_bootstrap.errors import BootstrapError, DigestMismatchError, FetchError
 from soci_bootstrap.fetch import ARCHIVE_LIMIT
 from soci_bootstrap.request import Request
 from soci_bootstrap.retry import RetryPolicy
@@ -73,7 +73,7 @@ def _bring(
             download = Download(
                 origin, deadline, progress.console, policy=policy, limit=ARCHIVE_LIMIT, start=start
             )
-            with closing(download.blocks()) as blocks:
+            with _nothing_for_nothing(file, path), closing(download.blocks()) as blocks:
                 for block in blocks:
                     if block.offset == 0 and not block.data:
                         file.seek(0)
@@ -86,6 +86,17 @@ def _bring(
         file.flush()
         os.fsync(file.fileno())
         return file.tell()
+
+
+@contextmanager
+def _nothing_for_nothing(file: Any, path: str) -> Iterator[None]:
+    """Leave no empty file where nothing arrived."""
+    try:
+        yield
+    except BootstrapError:
+        if file.tell() == 0:
+            os.unlink(path)
+        raise
 
 
 def _alone(file: Any, path: str) -> None:

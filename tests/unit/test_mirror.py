@@ -167,6 +167,7 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path, agent) -> None:
         assert "HTTP status 404" in str(result.document["reason"])
         assert sum(path in tree(tmp_path) for path in BODIES) == len(BODIES) - 1
         assert missing not in json.loads((tmp_path / "index.json").read_text())["files"]
+        assert not [path for path in tree(tmp_path) if path.endswith(".partial")]
         server.behave = upstream
         assert run(server, tmp_path).exit_status == 0
     check_whole(tmp_path, agent)
