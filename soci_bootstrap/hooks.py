@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 RECORD = "/var/lib/soci-bootstrap/record.json"
 RESTART_OWED = "/run/soci-bootstrap/restart-owed"
+"""There while containerd runs wired but was started without SOCI."""
 RESTARTED = "/run/soci-bootstrap/restarted"
 """What becomes of it once containerd is restarted; either holds the time of the start that owed it."""
 _PAUSE = 600.0

@@ -7,15 +7,12 @@ from collections.abc import Mapping
 from soci_bootstrap import resources
 from soci_bootstrap.errors import WiringError
 from soci_bootstrap.facts import BOOT, DROPIN_NAME, SERVICE, SOCKET, Facts
+from soci_bootstrap.hooks import RESTART_OWED, RESTARTED
 from soci_bootstrap.items import File, Item, Link, Phase
 from soci_bootstrap.paths import PLAIN, is_plain
 from soci_bootstrap.unitfiles import ETC
 
 AGENT = "/usr/local/sbin/soci-bootstrap"
-RESTART_OWED = "/run/soci-bootstrap/restart-owed"
-"""There while containerd runs wired but was started without SOCI."""
-RESTARTED = "/run/soci-bootstrap/restarted"
-"""What becomes of it with that restart; the guard looks when that was."""
 DEFAULT_ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
 DAEMONS_OWN = "/var/lib/soci-snapshotter-grpc"
 """SOCI keeps its own content store here, whatever its ``--root``."""
