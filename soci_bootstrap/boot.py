@@ -36,6 +36,7 @@ def _converge(system: System) -> None:
     from soci_bootstrap.console import Console
     from soci_bootstrap.converge import Convergence
     from soci_bootstrap.deadline import Deadline
+    from soci_bootstrap.job import Job
     from soci_bootstrap.record import ROLLING_BACK, load
     from soci_bootstrap.settings import from_json
 
@@ -47,7 +48,7 @@ def _converge(system: System) -> None:
     with lock.held(system, deadline):
         agent = resources.agent_bytes() or b""
         settings = from_json(record.settings, "install")
-        run_ = Convergence(system, settings, Console(-1), deadline, agent, record, boot=True)
+        run_ = Convergence(Job(system, settings, Console(-1), deadline, agent, record, boot=True))
         try:
             run_.install()
             run_.memorize_boot()

@@ -8,8 +8,6 @@ from dataclasses import replace
 from soci_bootstrap import __version__, facts, memo, releases, state, units
 from soci_bootstrap import plan as plan_
 from soci_bootstrap.apply import Applier
-from soci_bootstrap.console import Console
-from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.execution import Execution
 from soci_bootstrap.fallback import override, starts_with_soci
@@ -19,23 +17,16 @@ from soci_bootstrap.plan import Step
 from soci_bootstrap.planning import GROUND, Planning
 from soci_bootstrap.record import RECORD, Record, as_recorded, remove_record, save, settled
 from soci_bootstrap.remember import memory
-from soci_bootstrap.settings import Settings, to_json
+from soci_bootstrap.settings import to_json
 from soci_bootstrap.signals import too_late
 from soci_bootstrap.switch import STAGED, Effect
-from soci_bootstrap.system import System
 
 
 class Convergence:
     """One run, from observing to recording.
 
     Args:
-        system: the node or the image.
-        settings: the user's.
-        console: for progress.
-        deadline: bounds every wait.
-        agent: the zipapp's own bytes.
-        record: the last run's, None for the first.
-        boot: at a boot nothing is fetched, and the decompressor is tested again.
+        job: what it is given.
 
     Attributes:
         planning: what was seen and decided.
@@ -45,26 +36,16 @@ class Convergence:
         kept_settings: nothing was to be changed, but options that the next boot goes by.
     """
 
-    def __init__(
-        self,
-        system: System,
-        settings: Settings,
-        console: Console,
-        deadline: Deadline,
-        agent: bytes,
-        record: Record | None,
-        *,
-        boot: bool = False,
-    ) -> None:
-        self._job = Job(system, settings, console, deadline, agent, record, boot)
-        self._ground = Applier(system, record or Record())
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._ground = Applier(job.system, job.record or Record())
         self.planning = Planning(self._job)
         self._execution = Execution(self._job, self.planning, self._ground)
-        self.console = console
+        self.console = job.console
         self.steps: tuple[Step, ...] = ()
-        self.arch = facts.architecture(settings.arch)
-        asked = settings.soci_version or releases.NEWEST
-        self.sha256 = settings.sha256 or releases.pinned_digest(asked, self.arch)
+        self.arch = facts.architecture(job.settings.arch)
+        asked = job.settings.soci_version or releases.NEWEST
+        self.sha256 = job.settings.sha256 or releases.pinned_digest(asked, self.arch)
         self.kept_settings = False
 
     def install(self) -> tuple[str, str | None]:

@@ -14,6 +14,7 @@ from soci_bootstrap.converge import Convergence
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, RefusedError, StoppedError
 from soci_bootstrap.facts import architecture
+from soci_bootstrap.job import Job
 from soci_bootstrap.plan import Step
 from soci_bootstrap.record import load
 from soci_bootstrap.settings import Settings
@@ -82,7 +83,7 @@ def run(settings: Settings, console: Console) -> InstallResult:
     architecture(settings.arch)
     agent = _agent()
     with lock.held(system, deadline):
-        run_ = Convergence(system, settings, console, deadline, agent, load(system))
+        run_ = Convergence(Job(system, settings, console, deadline, agent, load(system)))
         try:
             outcome, reason = run_.install()
         except RefusedError:

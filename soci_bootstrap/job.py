@@ -31,7 +31,7 @@ class Job:
     deadline: Deadline
     agent: bytes
     record: Record | None
-    boot: bool
+    boot: bool = False
 
     @property
     def image(self) -> bool:

@@ -14,6 +14,7 @@ from soci_bootstrap.console import Console
 from soci_bootstrap.converge import Convergence
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, DecompressorError
+from soci_bootstrap.job import Job
 from soci_bootstrap.nodeconfig import DROPIN
 from soci_bootstrap.record import load
 from soci_bootstrap.settings import Settings
@@ -73,7 +74,8 @@ class Machine:
     def run(self, *, boots: bool = False, **changes) -> Convergence:
         settings = replace(self.settings, **changes)
         console, deadline = Console(1, self.said), Deadline(60)
-        return Convergence(self.node, settings, console, deadline, trees.AGENT, load(self.node), boot=boots)
+        job = Job(self.node, settings, console, deadline, trees.AGENT, load(self.node), boot=boots)
+        return Convergence(job)
 
     def install(self, **changes) -> tuple[str, str | None]:
         return self.run(**changes).install()
