@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from soci_bootstrap import paths
 from soci_bootstrap.errors import BootstrapError, StateError
 from soci_bootstrap.fetch import Fetched
 from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Restored
 from soci_bootstrap.ownership import Standing, restore, standing
 from soci_bootstrap.plan import Step
-from soci_bootstrap.record import STATE, Binary, Managed, Record, forget, remember, save
+from soci_bootstrap.record import Binary, Managed, Record, forget, remember, save
 from soci_bootstrap.signals import held
 from soci_bootstrap.system import System
 from soci_bootstrap.tree import Entry
@@ -66,9 +67,9 @@ class Applier:
         self.record = record
         save(self.system, self.record)
 
-    def watch(self, paths: Sequence[str]) -> None:
+    def watch(self, files: Sequence[str]) -> None:
         """Keep the earlier state of files that nodeadm, told by us, is going to change."""
-        for path in paths:
+        for path in files:
             before = self.record.before.get(path)
             if before is not None and before.entry.kind == "absent":
                 self.record = forget(self.record, path)
@@ -86,7 +87,7 @@ class Applier:
         This comes before anything else: from here on, rollback knows what to look for.
         """
         missing = list(self.record.directories)
-        for directory in (os.path.dirname(STATE), *directories):
+        for directory in (os.path.dirname(paths.STATE), *directories):
             missing += [d for d in self._missing(directory) if d not in missing]
         self.record = replace(self.record, outcome="", directories=tuple(missing))
         save(self.system, self.record)

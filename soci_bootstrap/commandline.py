@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from soci_bootstrap.nearest import closest, hint, hint_or_all
 from soci_bootstrap.options import COMMAND_NAMES, OPTIONS, Option, command, options_of
 from soci_bootstrap.snapshotter import SETTABLE
+from soci_bootstrap.suggest import closest, hint, hint_or_all
 
 _BY_FLAG = {option.flag: option for option in OPTIONS}
 _BY_FLAG.update({f"-{option.short}": option for option in OPTIONS if option.short})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from soci_bootstrap import containerd, contentstore, facts, snapshotter
+from soci_bootstrap import containerd, contentstore, facts, paths, snapshotter
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.settings import USUAL_ARGS
 from soci_bootstrap.system import System
@@ -70,7 +70,7 @@ def _may_discard(settings: Settings, system: System, notes: list[str]) -> bool:
     if _another(settings):
         return True
     try:
-        root = containerd.observe(system, read_unit(system, "containerd.service")).root
+        root = containerd.observe(system, read_unit(system, paths.CONTAINERD_SERVICE)).root
         store = contentstore.observe(system, root)
     except StateError as error:
         notes.append(f"discard_unpacked_layers is true as on a fresh node; not visible here: {error.problem}")
@@ -96,9 +96,9 @@ def _decompressor(settings: Settings, system: System, notes: list[str]) -> Decom
     if asked == "none":
         return Decompressor("none")
     if asked == "isal":
-        from soci_bootstrap.decompressor import SCRIPT
+        from soci_bootstrap import paths
 
-        return Decompressor("isal", SCRIPT)
+        return Decompressor("isal", paths.DECOMPRESSOR)
     return Decompressor(asked, system.which(asked) or f"/usr/bin/{asked}", USUAL_ARGS)
 
 
@@ -118,5 +118,5 @@ def _python(system: System) -> tuple[int, int] | None:
     """This interpreter's version: it is the node's own; below --root what the link's name says."""
     if system.live:
         return sys.version_info[:2]
-    major, _, minor = system.followed("/usr/bin/python3").rpartition("/python")[2].partition(".")
+    major, _, minor = system.followed(paths.PYTHON).rpartition("/python")[2].partition(".")
     return (int(major), int(minor)) if major.isdigit() and minor.isdigit() else None

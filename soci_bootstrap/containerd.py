@@ -11,16 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from soci_bootstrap import environment, toml, unwire
+from soci_bootstrap import environment, paths, toml, unwire
 from soci_bootstrap.errors import CommandError, WiringError
-from soci_bootstrap.paths import PLAIN, is_plain
 from soci_bootstrap.system import System
 from soci_bootstrap.unitfiles import UnitFile
 
-CONFIG = "/etc/containerd/config.toml"
-ROOT = "/var/lib/containerd"
-SOCKET = "/run/containerd/containerd.sock"
-VERSION_FILE = "/etc/eks/containerd-version.txt"
 _VERSION = re.compile(rb"(?<![\w.])v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?!\d)")
 
 
@@ -64,8 +59,8 @@ class Containerd:
 
     present: bool
     version: tuple[int, int, int] | None
-    config_path: str = CONFIG
-    root: str = ROOT
+    config_path: str = paths.CONTAINERD_CONFIG
+    root: str = paths.CONTAINERD_ROOT
     environment: tuple[str, ...] = ()
     variables: Mapping[str, str] = field(default_factory=dict)
     config: bytes = b""
@@ -129,7 +124,7 @@ def _below(table: Mapping[str, Any], *path: str) -> dict[str, Any]:
 
 def _soci_in_use(system: System, config: bytes, config_path: str) -> NamedSoci | None:
     found = soci_in(config, config_path)
-    if found is None or not is_plain(found.root):
+    if found is None or not paths.is_plain(found.root):
         return None
     return found if any(system.listdir(f"{found.root}/{place}") for place in _SNAPSHOTS) else None
 
@@ -146,7 +141,7 @@ def _version(system: System, program: str | None) -> tuple[int, int, int] | None
             return parse_version(system.run([program, "--version"], timeout=5).stdout)
         except CommandError:
             return None
-    return parse_version(system.read(VERSION_FILE) or b"")
+    return parse_version(system.read(paths.CONTAINERD_VERSION) or b"")
 
 
 def _config_path(unit: UnitFile) -> str:
@@ -160,20 +155,20 @@ def _config_path(unit: UnitFile) -> str:
                 return following
             if word.startswith("--config=/"):
                 return word.partition("=")[2]
-    return CONFIG
+    return paths.CONTAINERD_CONFIG
 
 
 def _root(config: bytes, config_path: str) -> str:
     if b"root" not in config:
-        return ROOT
+        return paths.CONTAINERD_ROOT
     found = toml.loads(config, config_path).get("root")
     if not isinstance(found, str) or not found.startswith("/"):
-        return ROOT
-    if not is_plain(found.rstrip("/")):
+        return paths.CONTAINERD_ROOT
+    if not paths.is_plain(found.rstrip("/")):
         raise WiringError(
             f"{config_path} names a root that can't go into a unit file",
             found=repr(found),
-            expected=PLAIN,
+            expected=paths.PLAIN,
             remedy="give containerd a root with a plainer name",
         )
     return found.rstrip("/")

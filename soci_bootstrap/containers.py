@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from soci_bootstrap import paths
 from soci_bootstrap.system import System
 
-_MOUNTINFO = "/proc/self/mountinfo"
 _TASKS = "/io.containerd.runtime.v2.task/"
 
 
@@ -16,7 +16,7 @@ def on_snapshotter(system: System, root: str) -> bool:
     """
     needle = f"upperdir={_escaped(root)}/"
     read_only = f"lowerdir={_escaped(root)}/"
-    for line in (system.read(_MOUNTINFO) or b"").decode("utf-8", "replace").splitlines():
+    for line in (system.read(paths.MOUNTINFO) or b"").decode("utf-8", "replace").splitlines():
         if " - overlay " in line and _TASKS in line and (needle in line or read_only in line):
             return True
     return False
@@ -24,7 +24,7 @@ def on_snapshotter(system: System, root: str) -> bool:
 
 def mount_points(system: System) -> tuple[str, ...]:
     """Where file systems are mounted now, as mountinfo writes it."""
-    lines = (system.read(_MOUNTINFO) or b"").decode("utf-8", "replace").splitlines()
+    lines = (system.read(paths.MOUNTINFO) or b"").decode("utf-8", "replace").splitlines()
     return tuple(words[4] for line in lines if len(words := line.split()) > 4)
 
 

@@ -10,11 +10,9 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 
+from soci_bootstrap import paths
 from soci_bootstrap.system import System
 
-PAUSE_TAR = "/etc/eks/pause.tar"
-_BLOBS = "io.containerd.content.v1.content/blobs/sha256"
-_OVERLAYFS = "io.containerd.snapshotter.v1.overlayfs/snapshots"
 _JSON_MAX = 4 << 20
 """Manifests and configs are smaller than this (containerd's own bound); anything larger is a layer."""
 
@@ -40,7 +38,7 @@ class ContentStore:
 def observe(system: System, containerd_root: str) -> ContentStore:
     """Look at the store below containerd's root."""
     blobs = system.listdir(directory(containerd_root))
-    snapshots = system.listdir(f"{containerd_root}/{_OVERLAYFS}")
+    snapshots = system.listdir(f"{containerd_root}/{paths.OVERLAYFS_SNAPSHOTS}")
     if not blobs and not snapshots:
         return ContentStore()
     pause = pause_members(system)
@@ -59,12 +57,12 @@ def observe(system: System, containerd_root: str) -> ContentStore:
 
 def directory(containerd_root: str) -> str:
     """Where containerd keeps blobs, each under its digest in hex."""
-    return f"{containerd_root}/{_BLOBS}"
+    return f"{containerd_root}/{paths.CONTENT_STORE}"
 
 
 def pause_members(system: System) -> frozenset[str]:
     """The digests, in hex, of everything in the pause image's archive, OCI layout or docker's."""
-    tar = system.read(PAUSE_TAR)
+    tar = system.read(paths.PAUSE_IMAGE)
     if tar is None:
         return frozenset()
     import hashlib

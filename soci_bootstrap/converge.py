@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from soci_bootstrap import __version__, facts, memo, releases, state, units
+from soci_bootstrap import __version__, facts, memo, paths, releases, state, units
 from soci_bootstrap import plan as plan_
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.errors import BootstrapError
@@ -15,7 +15,7 @@ from soci_bootstrap.job import Job
 from soci_bootstrap.ownership import sweep
 from soci_bootstrap.plan import Step
 from soci_bootstrap.planning import GROUND, Planning
-from soci_bootstrap.record import RECORD, Record, as_recorded, remove_record, save, settled
+from soci_bootstrap.record import Record, as_recorded, remove_record, save, settled
 from soci_bootstrap.remember import memory
 from soci_bootstrap.settings import to_json
 from soci_bootstrap.signals import too_late
@@ -52,7 +52,7 @@ class Convergence:
         """All of it; the outcome and, where it did not take effect yet, why."""
         job = self._job
         if job.record is not None:
-            sweep(job.system, (RECORD, memo.PATH, *job.record.before))
+            sweep(job.system, (paths.RECORD, memo.PATH, *job.record.before))
         if job.node:
             self._lay_ground()
         plan = self.planning.make()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 
-from soci_bootstrap.contentstore import PAUSE_TAR
+from soci_bootstrap import paths
 from soci_bootstrap.errors import CommandError
 from soci_bootstrap.programs import Completed, checked
 from soci_bootstrap.system import System
@@ -49,15 +49,15 @@ class Ctr:
         Raises:
             CommandError: the import failed.
         """
-        if self._system.entry(PAUSE_TAR).kind != "file":
+        if self._system.entry(paths.PAUSE_IMAGE).kind != "file":
             return False
         words = ["images", "import", "--snapshotter", snapshotter]
-        newest = self._run(*words, "--discard-unpacked-layers=false", "--local", PAUSE_TAR)
+        newest = self._run(*words, "--discard-unpacked-layers=false", "--local", paths.PAUSE_IMAGE)
         if newest.status and b"flag provided but not defined" in newest.stdout + newest.stderr:
             # ctr before 2.0 imports locally, and before 1.5 never discards, without being told.
-            self._checked(*words, PAUSE_TAR)
+            self._checked(*words, paths.PAUSE_IMAGE)
         else:
-            checked(["ctr", *words, PAUSE_TAR], newest)
+            checked(["ctr", *words, paths.PAUSE_IMAGE], newest)
         return True
 
     def unusable_images(self, snapshotter: str) -> list[str]:

@@ -12,16 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from soci_bootstrap import resources
+from soci_bootstrap import paths, resources
 from soci_bootstrap.errors import CommandError, DecompressorError
 from soci_bootstrap.system import System
 
 if TYPE_CHECKING:
     from soci_bootstrap.tuning import Decompressor
 
-LIBEXEC = "/usr/local/libexec/soci-bootstrap"
-SCRIPT = f"{LIBEXEC}/gunzip"
-"""What config.toml names: it runs ``inflate.py``, or the node's unpigz or gzip where Python is gone."""
 
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 _CASE_SECONDS = 5.0
@@ -72,9 +69,9 @@ def carried(arch: str, python: tuple[int, int]) -> tuple[CarriedFile, ...] | Non
     except OSError:
         return None
     return (
-        CarriedFile(f"{LIBEXEC}/igzip_lib.cpython-{version}-{machine}-linux-gnu.so", library, 0o644),
-        CarriedFile(f"{LIBEXEC}/inflate.py", resources.read("data/inflate.py"), 0o644),
-        CarriedFile(SCRIPT, resources.read("data/gunzip"), 0o755),
+        CarriedFile(f"{paths.LIBEXEC}/igzip_lib.cpython-{version}-{machine}-linux-gnu.so", library, 0o644),
+        CarriedFile(f"{paths.LIBEXEC}/inflate.py", resources.read("data/inflate.py"), 0o644),
+        CarriedFile(paths.DECOMPRESSOR, resources.read("data/gunzip"), 0o755),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from soci_bootstrap import __version__, releases, snapshotter, tuning, units, wiring
+from soci_bootstrap import __version__, paths, releases, snapshotter, tuning, units, wiring
 from soci_bootstrap import decompressor as carried_
 from soci_bootstrap.errors import DecompressorError, WiringError
 from soci_bootstrap.facts import Facts
@@ -13,9 +13,6 @@ from soci_bootstrap.record import Record
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.tuning import Decompressor
 
-DAEMON = "/usr/local/bin/soci-snapshotter-grpc"
-CONFIG = "/etc/soci-snapshotter-grpc/config.toml"
-GATE_CONFIG = "/etc/soci-snapshotter-grpc/soci-bootstrap.toml"
 IGZIP_ARGS = UNPIGZ_ARGS = ("-d", "-c")
 DISCARD_FIXED_IN: tuple[int, int, int] | None = None
 """The first SOCI release without issue 2035; a fix is merged upstream but in no release yet."""
@@ -67,7 +64,7 @@ def desire(
     _refuse_stranding(settings, facts, record)
     _refuse_other_root(chosen, facts)
     daemon, version, sha256 = _daemon(settings, facts, record)
-    config = GATE_CONFIG if facts.node_config.gate else CONFIG
+    config = paths.SOCI_CONFIG_BESIDE_GATE if facts.node_config.gate else paths.SOCI_CONFIG
     inflater, files = _decompressor(settings, facts, excluded)
     pull = tuning.tune(
         facts.machine,
@@ -76,8 +73,8 @@ def desire(
         overrides=settings.parallel_pull,
     )
     items: list[Item] = list(units.ground(agent))
-    if daemon == DAEMON:
-        items.append(Daemon("binary", DAEMON, version, facts.arch, sha256))
+    if daemon == paths.DAEMON:
+        items.append(Daemon("binary", paths.DAEMON, version, facts.arch, sha256))
     items += files
     items.append(File("config", config, snapshotter.render(pull), Phase.CONFIGURATION))
     items += units.snapshotter(facts, daemon, config, chosen.address, chosen.root)
@@ -95,7 +92,7 @@ def excluded(record: Record | None, settings: Settings) -> frozenset[str]:
 def _refuse_stranding(settings: Settings, facts: Facts, record: Record | None) -> None:
     """Images pre-pulled into a custom AMI lie in overlayfs, where SOCI would not find them."""
     was_wired = record is not None and bool(record.wiring)
-    containerd = facts.units.get("containerd.service")
+    containerd = facts.units.get(paths.CONTAINERD_SERVICE)
     running = containerd is not None and containerd.active == "active"
     # Those that this node pulled itself, after it failed open, are no obstacle to the next try.
     found = facts.store.overlayfs_snapshots
@@ -142,7 +139,7 @@ def _daemon(settings: Settings, facts: Facts, record: Record | None) -> tuple[st
         if fetched and (fetched.version, fetched.arch) == (version, facts.arch)
         else None
     )
-    return DAEMON, version, settings.sha256 or recorded or releases.pinned_digest(version, facts.arch)
+    return paths.DAEMON, version, settings.sha256 or recorded or releases.pinned_digest(version, facts.arch)
 
 
 def _discard_is_safe(version: str) -> bool:
@@ -159,7 +156,7 @@ def _decompressor(
     ours = carried_.carried(facts.arch, facts.python) if facts.python else None
     available: dict[str, Decompressor] = {"none": Decompressor("none")}
     if ours:
-        available["isal"] = Decompressor("isal", carried_.SCRIPT)
+        available["isal"] = Decompressor("isal", paths.DECOMPRESSOR)
     for name, args in (("igzip", IGZIP_ARGS), ("unpigz", UNPIGZ_ARGS)):
         if name in facts.programs:
             available[name] = Decompressor(name, facts.programs[name], args)

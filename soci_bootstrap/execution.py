@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from soci_bootstrap import live, memo, nodeconfig, registries, software, state, units
+from soci_bootstrap import live, memo, paths, registries, software, state
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.desired import Desired
 from soci_bootstrap.errors import DecompressorError, StateError
-from soci_bootstrap.facts import SERVICE, SOCKET
 from soci_bootstrap.items import Daemon, Phase
 from soci_bootstrap.job import Job
 from soci_bootstrap.nodeadm import nodeadms_own, nodeadms_part
@@ -56,7 +55,7 @@ class Execution:
         if self._job.image:
             self._job.system.remove(memo.PATH)
         self._remember_units()
-        for directory in (plan.desired.wiring.root, units.DAEMONS_OWN):
+        for directory in (plan.desired.wiring.root, paths.SOCI_STORE):
             self.applier.claim(directory)
         self.applier.record = replace(self.applier.record, prepulled=self._planning.prepulled)
         self.applier.prepare(plan.steps)
@@ -139,7 +138,7 @@ class Execution:
         if plan.desired.wiring.mode == "nodeadm":
             found = self._planning.facts
             own = nodeadms_own(self._job.system, self._planning.wired)
-            self.applier.watch((*own, *found.kubelet.sources, nodeconfig.CACHE))
+            self.applier.watch((*own, *found.kubelet.sources, paths.NODECONFIG_CACHE))
 
     def _ask_registries(self) -> None:
         """See that SOCI can reach the registries that containerd reaches in a way of its own.
@@ -171,20 +170,20 @@ class Execution:
 
         Where containerd runs already, a daemon that is changed or down is started again.
         """
-        up = self._planning.facts.units[live.CONTAINERD].active == "active"
+        up = self._planning.facts.units[paths.CONTAINERD_SERVICE].active == "active"
         again, socket = plan.changes("service-restarted"), plan.changes("socket-started")
         if again:
-            self._restarted.append(SERVICE)
+            self._restarted.append(paths.SOCI_SERVICE)
             # systemd starts no socket whose service runs. And with containerd yet to start, the
             # daemon's root may be about to move to an array.
-            self._control("restart" if up and not socket else "stop", SERVICE)
+            self._control("restart" if up and not socket else "stop", paths.SOCI_SERVICE)
         if socket:
-            self._started.append(SOCKET)
-            self._control("start", SOCKET)
+            self._started.append(paths.SOCI_SOCKET)
+            self._control("start", paths.SOCI_SOCKET)
         if plan.changes("service-started"):
-            self._started.append(SERVICE)
+            self._started.append(paths.SOCI_SERVICE)
         if plan.changes("service-started") or (up and again and socket):
-            self._control("start", SERVICE)
+            self._control("start", paths.SOCI_SERVICE)
 
     def _control(self, verb: str, unit: str) -> None:
         self.systemctl.run(*self._without_waiting, verb, unit)

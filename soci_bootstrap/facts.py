@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from soci_bootstrap import containerd as containerd_
-from soci_bootstrap import contentstore, memo, nodeconfig, resources
+from soci_bootstrap import contentstore, memo, nodeconfig, paths, resources
 from soci_bootstrap import kubelet as kubelet_
 from soci_bootstrap import registries as registries_
 from soci_bootstrap.errors import CommandError, StateError, UnsupportedArchitectureError
@@ -18,14 +18,16 @@ from soci_bootstrap.system import System
 from soci_bootstrap.tuning import Machine
 from soci_bootstrap.unitfiles import UnitFile, read_unit
 
-SERVICE = "soci-snapshotter.service"
-SOCKET = "soci-snapshotter.socket"
-DROPIN_NAME = "50-soci-bootstrap.conf"
-AMI_BINARY = "/usr/bin/soci-snapshotter-grpc"
 DECOMPRESSORS = ("igzip", "unpigz")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-BOOT = "soci-bootstrap.service"
-_UNITS = (SERVICE, SOCKET, BOOT, "containerd.service", "kubelet.service", "nodeadm-run.service")
+_UNITS = (
+    paths.SOCI_SERVICE,
+    paths.SOCI_SOCKET,
+    paths.BOOT_SERVICE,
+    paths.CONTAINERD_SERVICE,
+    paths.KUBELET_SERVICE,
+    paths.NODEADM_RUN_SERVICE,
+)
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def architecture(asked: str | None, machine: str = "") -> str:
 def machine(vcpus: int | None = None, memory_gib: float | None = None) -> Machine:
     """The running machine's cores and memory, or those asked for instead."""
     if memory_gib is None:
-        with open("/proc/meminfo", encoding="ascii") as file:
+        with open(paths.MEMINFO, encoding="ascii") as file:
             memory = next(int(line.split()[1]) for line in file if line.startswith("MemTotal:")) * 1024
     else:
         memory = int(memory_gib * (1 << 30))
@@ -144,10 +146,10 @@ def observe(
         UnsupportedArchitectureError: nothing can be installed here.
         StateError: a file of the node can't be read as what it should be.
     """
-    unit = read_unit(system, "containerd.service", without=DROPIN_NAME)
+    unit = read_unit(system, paths.CONTAINERD_SERVICE, without=paths.UNIT_DROPIN)
     containerd = containerd_.observe(system, unit)
-    nodeadm_run = read_unit(system, "nodeadm-run.service")
-    boot_id = (system.read("/proc/sys/kernel/random/boot_id") or b"").decode().strip() if system.live else ""
+    nodeadm_run = read_unit(system, paths.NODEADM_RUN_SERVICE)
+    boot_id = (system.read(paths.BOOT_ID) or b"").decode().strip() if system.live else ""
     return Facts(
         live=system.live,
         arch=architecture(arch),
@@ -155,9 +157,9 @@ def observe(
         python=_python(system),
         boot_id=boot_id,
         containerd=containerd,
-        kubelet=kubelet_.observe(system, read_unit(system, "kubelet.service")),
+        kubelet=kubelet_.observe(system, read_unit(system, paths.KUBELET_SERVICE)),
         nodeadm=bool(nodeadm_run.path),
-        nodeadm_dropins=any(nodeconfig.DROPIN_DIRECTORY in line for line in nodeadm_run.values("ExecStart")),
+        nodeadm_dropins=any(paths.NODEADM_DROPINS in line for line in nodeadm_run.values("ExecStart")),
         node_config=_node_config(system, record),
         ami=_ami(system, record),
         store=contentstore.observe(system, containerd.root),
@@ -186,14 +188,16 @@ def node_config_json(config: nodeconfig.NodeConfig) -> dict[str, object]:
 
 def _ami(system: System, record: Record | None) -> AmiSoci:
     ours = record.before if record else {}
-    service, socket = (read_unit(system, name, without=DROPIN_NAME) for name in (SERVICE, SOCKET))
+    service, socket = (
+        read_unit(system, name, without=paths.UNIT_DROPIN) for name in (paths.SOCI_SERVICE, paths.SOCI_SOCKET)
+    )
     foreign = {unit.name: bool(unit.path) and not _is_ours(system, unit, ours) for unit in (service, socket)}
     addresses = socket.values("ListenStream", "Socket")
-    binary = AMI_BINARY if system.is_executable(AMI_BINARY) else ""
+    binary = paths.AMI_DAEMON if system.is_executable(paths.AMI_DAEMON) else ""
     return AmiSoci(
-        service=foreign[SERVICE],
-        socket=foreign[SOCKET],
-        address=addresses[-1] if foreign[SOCKET] and addresses else "",
+        service=foreign[paths.SOCI_SERVICE],
+        socket=foreign[paths.SOCI_SOCKET],
+        address=addresses[-1] if foreign[paths.SOCI_SOCKET] and addresses else "",
         binary=binary,
         version=_daemon_version(system, binary) if binary else None,
     )
@@ -216,7 +220,7 @@ def _daemon_version(system: System, path: str) -> tuple[int, int, int] | None:
 
 def _python(system: System) -> tuple[int, int] | None:
     """The version of the interpreter that /usr/bin/python3 is, by its name; None for none."""
-    path = "/usr/bin/python3"
+    path = paths.PYTHON
     name = system.followed(path).rsplit("/", 1)[1]
     if not system.is_executable(path):
         return None

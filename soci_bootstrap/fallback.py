@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from soci_bootstrap import containers
+from soci_bootstrap import containers, paths
 from soci_bootstrap import plan as plan_
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import File, Gone, Item, Phase
 from soci_bootstrap.record import Record
 from soci_bootstrap.system import System
-from soci_bootstrap.unwire import DROPIN, leads_to_soci, unwire
+from soci_bootstrap.unwire import leads_to_soci, unwire
 from soci_bootstrap.wiring import Wiring, for_hooks
 
 
@@ -21,7 +21,7 @@ def starts_with_soci(system: System, found: Facts, wiring: Wiring) -> bool:
     So is one that was stopped over containers that go on running on SOCI.
     Where nodeadm keeps no cache of the NodeConfig, only the files that it wrote tell.
     """
-    unit = found.units.get("containerd.service")
+    unit = found.units.get(paths.CONTAINERD_SERVICE)
     if (unit is not None and unit.active == "active") or containers.on_snapshotter(system, wiring.root):
         return False
     return wiring.static or found.node_config.gate or leads_to_soci(system, for_hooks(wiring, found))
@@ -35,10 +35,12 @@ def override(system: System, found: Facts, wiring: Wiring, record: Record) -> tu
     """
     wired = for_hooks(wiring, found)
     applier = Applier(system, record)
-    items: list[Item] = [item for item in wiring.items if isinstance(item, Gone) and item.path != DROPIN]
+    items: list[Item] = [
+        item for item in wiring.items if isinstance(item, Gone) and item.path != paths.NODEADM_DROPIN
+    ]
     reload = bool(items)
     if wired.mode == "nodeadm" and wired.fallback:
-        items.append(File("fallback", DROPIN, wired.fallback.encode(), Phase.WIRING))
+        items.append(File("fallback", paths.NODEADM_DROPIN, wired.fallback.encode(), Phase.WIRING))
     steps = plan_.file_steps(tuple(items), plan_.observe(system, tuple(items), record), record)
     applier.prepare(steps)
     for step in steps:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from soci_bootstrap.options import COMMANDS, DEFAULT_FILE, ENVIRONMENT_PREFIX, Option, command, options_of
+from soci_bootstrap import paths
+from soci_bootstrap.options import COMMANDS, ENVIRONMENT_PREFIX, Option, command, options_of
 
 WIDTH = 98
 
@@ -87,7 +88,7 @@ def overview() -> str:
         "settings:",
         f"  Flags win over {ENVIRONMENT_PREFIX}* in the environment (--soci-version is",
         f"  {ENVIRONMENT_PREFIX}SOCI_VERSION; {ENVIRONMENT_PREFIX}SET is a comma-separated list),",
-        f"  which wins over {DEFAULT_FILE} or --config FILE: TOML with the",
+        f"  which wins over {paths.SETTINGS} or --config FILE: TOML with the",
         "  same names, [set] a table.",
         "",
         "exit status:",

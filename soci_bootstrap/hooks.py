@@ -11,27 +11,14 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from soci_bootstrap import containers, journal, probe, state
+from soci_bootstrap import containers, journal, paths, probe, state
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.system import System
-from soci_bootstrap.unwire import (
-    Wired,
-    config_files,
-    from_json,
-    leads_to_soci,
-    named,
-    snapshotter,
-    unwire,
-)
+from soci_bootstrap.unwire import Wired, config_files, from_json, leads_to_soci, named, snapshotter, unwire
 
 if TYPE_CHECKING:
     from soci_bootstrap.ctr import Ctr
 
-RECORD = "/var/lib/soci-bootstrap/record.json"
-RESTART_OWED = "/run/soci-bootstrap/restart-owed"
-"""There while containerd runs wired but was started without SOCI."""
-RESTARTED = "/run/soci-bootstrap/restarted"
-"""What becomes of it once containerd is restarted; either holds the time of the start that owed it."""
 _PAUSE = 600.0
 """Seconds: a SOCI that comes and goes must not have containerd restarted each time."""
 _PATIENCE = 1.5
@@ -67,7 +54,7 @@ def verify(system: System) -> None:
         return
     if not probe.answers(wired.address, _PATIENCE):
         # An import would only wait for the same daemon. Where the guard met it, all is said and done.
-        if not os.path.exists(RESTART_OWED):
+        if not os.path.exists(paths.RESTART_OWED):
             _fail_without_answer(system, wired)
         return
     if _pay_restart():
@@ -131,7 +118,7 @@ def _try_out(ctr: Ctr) -> None:
 def _wired(system: System) -> Wired | None:
     import json
 
-    data = system.read(RECORD)
+    data = system.read(paths.RECORD)
     return from_json(json.loads(data).get("wiring") or {}) if data else None
 
 
@@ -148,15 +135,15 @@ def _owe_restart(system: System) -> None:
         again = "run `systemctl restart containerd` once SOCI stays up"
         _fail_open(system, f"{reason}and is not restarted for it again so soon: {again}")
         return
-    os.makedirs(os.path.dirname(RESTART_OWED), mode=0o755, exist_ok=True)
-    with open(RESTART_OWED, "w", encoding="ascii") as file:
+    os.makedirs(os.path.dirname(paths.RESTART_OWED), mode=0o755, exist_ok=True)
+    with open(paths.RESTART_OWED, "w", encoding="ascii") as file:
         file.write(str(time.monotonic()))
     _fail_open(system, f"{reason}and is restarted once when SOCI answers")
 
 
 def _restarted_lately() -> bool:
     try:
-        with open(RESTARTED, encoding="ascii") as file:
+        with open(paths.RESTARTED, encoding="ascii") as file:
             return time.monotonic() - float(file.read()) < _PAUSE
     except (OSError, ValueError):
         return False
@@ -165,7 +152,7 @@ def _restarted_lately() -> bool:
 def _pay_restart() -> bool:
     """Whether a restart is owed, which it is from now on no more."""
     try:
-        os.replace(RESTART_OWED, RESTARTED)
+        os.replace(paths.RESTART_OWED, paths.RESTARTED)
     except OSError:
         return False
     return True
@@ -206,7 +193,7 @@ def _is_merged(system: System, wired: Wired) -> bool:
     """Whether containerd was started with our wiring: not while staged, nor before nodeadm-run."""
     import json
 
-    installed = json.loads(system.read(RECORD) or b"{}").get("outcome") == "installed"
+    installed = json.loads(system.read(paths.RECORD) or b"{}").get("outcome") == "installed"
     return installed and any(wired.address in text for _, text in config_files(system, wired))
 
 
@@ -217,11 +204,11 @@ def _unwire(system: System, wired: Wired, reason: str, active: str = "overlayfs"
     )
     _fail_open(system, f"{reason}: {result}")
     # A kubelet that runs already has read the image endpoint that was there before.
-    _queue(system, "try-restart", "kubelet.service")
+    _queue(system, "try-restart", paths.KUBELET_SERVICE)
 
 
 def _restart_containerd(system: System) -> None:
-    _queue(system, "restart", "containerd.service")
+    _queue(system, "restart", paths.CONTAINERD_SERVICE)
 
 
 def _queue(system: System, *words: str) -> None:

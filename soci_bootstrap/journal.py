@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 
-_SOCKET = "/run/systemd/journal/socket"
+from soci_bootstrap import paths
+
 _ERROR = 3
 
 
@@ -23,7 +24,7 @@ def error(message: str) -> None:
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
             journal.settimeout(0.5)
-            journal.connect(_SOCKET)
+            journal.connect(paths.JOURNAL)
             journal.send(fields.encode())
     except OSError:
         return

@@ -11,13 +11,11 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from soci_bootstrap import paths
 from soci_bootstrap.errors import WiringError
-from soci_bootstrap.paths import is_plain
 from soci_bootstrap.system import System
 from soci_bootstrap.unitfiles import UnitFile
 
-CONFIG = "/etc/kubernetes/kubelet/config.json"
-DROPIN_NAME = "50-soci-bootstrap.conf"
 ENDPOINT = "imageServiceEndpoint"
 _ARGUMENT = re.compile(r"--config(-dir)?[= ]+([^\s\"']+)")
 _ENDPOINT_ARGUMENT = re.compile(r"--image-service-endpoint[= ]+([^\s\"']+)")
@@ -38,7 +36,7 @@ class Kubelet:
     """
 
     present: bool
-    config_path: str = CONFIG
+    config_path: str = paths.KUBELET_CONFIG
     config_dir: str = ""
     config: bytes = b""
     config_mode: int = 0o644
@@ -52,9 +50,9 @@ def observe(system: System, unit: UnitFile) -> Kubelet:
     files = tuple(file.lstrip("-") for file in unit.values("EnvironmentFile"))
     for file in files:
         text += " " + (system.read(file) or b"").decode("utf-8", "replace")
-    path, directory = CONFIG, ""
+    path, directory = paths.KUBELET_CONFIG, ""
     for match in _ARGUMENT.finditer(text):
-        if not is_plain(match[2]):
+        if not paths.is_plain(match[2]):
             # Relative, or a variable of its own: not ours to guess.
             continue
         if match[1]:

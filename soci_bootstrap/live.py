@@ -14,14 +14,13 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from soci_bootstrap import containers
+from soci_bootstrap import containers, paths
 from soci_bootstrap.ctr import NAMESPACE, Ctr
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, CommandError
 from soci_bootstrap.programs import checked
 from soci_bootstrap.system import System
 
-CONTAINERD, KUBELET, NODEADM_RUN = "containerd.service", "kubelet.service", "nodeadm-run.service"
 AGENTS = {
     "kube-system": (
         "aws-node",
@@ -114,7 +113,9 @@ def workloads(found: Sequence[Running]) -> tuple[Running, ...]:
 
 def nodeadm_is_due(system: System) -> bool:
     """Whether this boot's nodeadm-run is still to come: then containerd is restarted anyway."""
-    shown = _systemctl(system, "show", "-p", "LoadState,ExecMainStartTimestampMonotonic", NODEADM_RUN)
+    shown = _systemctl(
+        system, "show", "-p", "LoadState,ExecMainStartTimestampMonotonic", paths.NODEADM_RUN_SERVICE
+    )
     values = dict(line.partition("=")[::2] for line in shown.splitlines())
     return values.get("LoadState") == "loaded" and values.get("ExecMainStartTimestampMonotonic") == "0"
 

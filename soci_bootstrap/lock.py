@@ -8,12 +8,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from soci_bootstrap import paths
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import LockHeldError, StateError
+from soci_bootstrap.redact import redact_text
 from soci_bootstrap.system import System
-from soci_bootstrap.urls import redact_text
 
-PATH = "/run/lock/soci-bootstrap.lock"
 _PAUSE = 0.1
 
 
@@ -25,7 +25,7 @@ def held(system: System, deadline: Deadline) -> Iterator[None]:
         LockHeldError: another run held it past the deadline.
         StateError: the lock can't be opened.
     """
-    path = PATH if system.live else system.root
+    path = paths.LOCK if system.live else system.root
     fd = _open(path, system.live)
     try:
         while not _taken(fd, path):
@@ -70,7 +70,7 @@ def discard() -> None:
 
     Whoever waits for it sees that the file has gone, and opens the next one.
     """
-    os.unlink(PATH)
+    os.unlink(paths.LOCK)
 
 
 def _taken(fd: int, path: str) -> bool:

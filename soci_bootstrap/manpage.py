@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from soci_bootstrap import paths
 from soci_bootstrap.helptext import EXAMPLES, EXIT_STATUSES, SUMMARY, spelling
-from soci_bootstrap.options import COMMANDS, DEFAULT_FILE, ENVIRONMENT_PREFIX, OPTIONS
+from soci_bootstrap.options import COMMANDS, ENVIRONMENT_PREFIX, OPTIONS
 
 _FILES = (
-    (DEFAULT_FILE, "settings, in TOML, with the names of the options; [set] is a table"),
-    ("/etc/soci-snapshotter-grpc/config.toml", "what SOCI reads; written by install and at each boot"),
-    ("/etc/eks/nodeadm.d/50-soci-bootstrap.json", "the drop-in that points containerd and kubelet at SOCI"),
-    ("/usr/local/sbin/soci-bootstrap", "this program, for the hooks and the boot-time unit"),
+    (paths.SETTINGS, "settings, in TOML, with the names of the options; [set] is a table"),
+    (paths.SOCI_CONFIG, "what SOCI reads; written by install and at each boot"),
+    (paths.NODEADM_DROPIN, "the drop-in that points containerd and kubelet at SOCI"),
+    (paths.AGENT, "this program, for the hooks and the boot-time unit"),
     ("/var/lib/soci-bootstrap/", "the record of what was changed, and backups of what stood there"),
 )
 

@@ -12,6 +12,8 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 
+from soci_bootstrap import paths
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -21,11 +23,7 @@ if TYPE_CHECKING:
 PATH = "/var/lib/soci-bootstrap/converged.json"
 PLANNED = "/run/soci-bootstrap/planned"
 """There once this boot was planned: nodeadm may have merged our drop-in into its cache since."""
-SETTINGS_FILE = "/etc/soci-bootstrap/config.toml"
-AGENT = "/usr/local/sbin/soci-bootstrap"
-_STATE = "/var/lib/soci-bootstrap/state.json"
-_CACHE = "/run/eks/nodeadm/config.json"
-_UNITS = ("soci-snapshotter.socket", "soci-snapshotter.service", "containerd.service")
+_UNITS = (paths.SOCI_SOCKET, paths.SOCI_SERVICE, paths.CONTAINERD_SERVICE)
 _NO_DIFFERENCE = frozenset({"--json", "-v", "--verbose", "-q", "--quiet"})
 _STUBS_OWN = ("SOCI_BOOTSTRAP_ZIPAPP_URL", "SOCI_BOOTSTRAP_ZIPAPP_SHA256")
 _ELSEWHERE = ("SOCI_BOOTSTRAP_JSON", "SOCI_BOOTSTRAP_ROOT", "SOCI_BOOTSTRAP_CONFIG")
@@ -58,7 +56,7 @@ def save_document(
         document: what an unchanged run reports with ``--json``.
         text: what it reports without.
     """
-    cache = _read(root, _CACHE)
+    cache = _read(root, paths.NODECONFIG_CACHE)
     memo = {
         "settings": _settings(argv, environ),
         "machine": _machine(),
@@ -79,7 +77,7 @@ def unchanged(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[dict[str
     """The report of an install that has nothing to do; None where that takes a closer look."""
     begin = time.monotonic()
     root = _root(argv)
-    if any(name in environ for name in _ELSEWHERE) or b"json" in _read(root, SETTINGS_FILE):
+    if any(name in environ for name in _ELSEWHERE) or b"json" in _read(root, paths.SETTINGS):
         return None
     memo = _load(root)
     if (
@@ -90,7 +88,7 @@ def unchanged(argv: Sequence[str], environ: Mapping[str, str]) -> tuple[dict[str
     ):
         return None
     if os.path.realpath(root) != "/":
-        same = memo.get("cache") == _digest(_read(root, _CACHE))
+        same = memo.get("cache") == _digest(_read(root, paths.NODECONFIG_CACHE))
     else:
         same = os.path.exists(PLANNED) and _units_run()
     if not same:
@@ -111,7 +109,11 @@ def mark_planned() -> None:
 def boots_unchanged() -> list[str] | None:
     """At a boot: the decompressor to test, where nothing differs from the last plan; else None."""
     memo = _load("/")
-    if memo is None or not _as_it_was("/", memo) or memo.get("cache") != _digest(_read("/", _CACHE)):
+    if (
+        memo is None
+        or not _as_it_was("/", memo)
+        or memo.get("cache") != _digest(_read("/", paths.NODECONFIG_CACHE))
+    ):
         return None
     inflater = memo.get("inflater")
     return [str(word) for word in inflater] if isinstance(inflater, list) else None
@@ -137,7 +139,7 @@ def renewed(saved: bytes, fresh: bytes) -> bytes:
 def _load(root: str) -> dict[str, object] | None:
     try:
         memo = json.loads(_read(root, PATH))
-        state = json.loads(_read(root, _STATE) or b"{}")
+        state = json.loads(_read(root, paths.HEALTH) or b"{}")
     except (ValueError, RecursionError):
         return None
     healthy = isinstance(state, dict) and not state.get("degraded")
@@ -171,7 +173,7 @@ def _matches(root: str, memo: Mapping[str, object]) -> bool:
 def _agent_runs(root: str) -> bool:
     """Whether the zipapp that runs is the one that was left on the node: another has to be put there."""
     archive = _archive()
-    left = root.rstrip("/") + AGENT
+    left = root.rstrip("/") + paths.AGENT
     try:
         return os.path.samefile(archive, left) or _read("", archive) == _read("", left) != b""
     except OSError:
@@ -216,7 +218,7 @@ def _root(argv: Sequence[str]) -> str:
 
 
 def _machine() -> list[object]:
-    with open("/proc/meminfo", encoding="ascii") as file:
+    with open(paths.MEMINFO, encoding="ascii") as file:
         return [os.cpu_count(), file.readline(), os.geteuid(), os.uname().machine]
 
 
@@ -252,7 +254,7 @@ def _digest(data: bytes) -> str:
 
 def _containerd_root(root: str) -> str:
     """All that matters of containerd's configuration where nodeadm writes it: its top-level root."""
-    for line in _read(root, "/etc/containerd/config.toml").splitlines():
+    for line in _read(root, paths.CONTAINERD_CONFIG).splitlines():
         if line.lstrip().startswith(b"["):
             break
         if line.split(b"=")[0].strip() == b"root":

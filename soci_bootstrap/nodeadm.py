@@ -6,20 +6,22 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from soci_bootstrap import containerd, kubelet, toml, unwire
+from soci_bootstrap import containerd, kubelet, paths, toml, unwire
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.items import File, Phase
-from soci_bootstrap.nodeconfig import CACHE, GATE
+from soci_bootstrap.nodeconfig import GATE
 from soci_bootstrap.system import System
-from soci_bootstrap.unwire import CONTAINERD_ENDPOINT, Wired
-
-_KUBELET_DROPIN = "40-nodeadm.conf"
+from soci_bootstrap.unwire import Wired
 
 
 def nodeadms_own(system: System, wired: Wired) -> tuple[str, ...]:
     """Containerd's configuration and kubelet's, as far as they are there."""
-    paths = (wired.containerd_config, wired.kubelet_config, f"{wired.kubelet_dir}/{_KUBELET_DROPIN}")
-    return tuple(path for path in paths if path.startswith("/") and system.entry(path).kind == "file")
+    files = (
+        wired.containerd_config,
+        wired.kubelet_config,
+        f"{wired.kubelet_dir}/{paths.KUBELET_NODEADM_DROPIN}",
+    )
+    return tuple(path for path in files if path.startswith("/") and system.entry(path).kind == "file")
 
 
 def nodeadms_part(system: System, wired: Wired) -> tuple[File, ...]:
@@ -37,7 +39,7 @@ def nodeadms_part(system: System, wired: Wired) -> tuple[File, ...]:
     path = _kubelets(system, wired)
     if path:
         data = kubelet.wired(system.read(path) or b"{}", f"unix://{wired.address}", path)
-        unwired = kubelet.wired(data, CONTAINERD_ENDPOINT, path)
+        unwired = kubelet.wired(data, paths.CONTAINERD_ENDPOINT, path)
         files.append(File("kubelet-config", path, data, Phase.WIRING, system.entry(path).mode, unwired))
     return tuple(files)
 
@@ -50,8 +52,8 @@ def unmerged(system: System, wired: Wired, before: Mapping[str, bytes]) -> Itera
         wired: what was merged.
         before: what is known of their earlier bytes; kubelet's environment files are among them.
     """
-    dropin = f"{wired.kubelet_dir}/{_KUBELET_DROPIN}"
-    configurations = {wired.containerd_config, wired.kubelet_config, dropin, CACHE}
+    dropin = f"{wired.kubelet_dir}/{paths.KUBELET_NODEADM_DROPIN}"
+    configurations = {wired.containerd_config, wired.kubelet_config, dropin, paths.NODECONFIG_CACHE}
     # nodeadm names a directory to kubelet, and makes it, only where somebody configures kubelet.
     arguments = {path: data for path, data in before.items() if path not in configurations}
     only_ours = dropin not in before and bool(arguments)
@@ -95,11 +97,11 @@ def without_ours(path: str, found: bytes, before: bytes, wired: Wired) -> bytes:
             document.clear()
         return before if document == earlier else toml.dumps(document)
     document, earlier = _json(found, path), _json(before, path)
-    if path == CACHE:
+    if path == paths.NODECONFIG_CACHE:
         _unmerge_cache(document, earlier, wired)
     else:
         _unmerge(document, earlier, {kubelet.ENDPOINT: f"unix://{wired.address}"})
-        _unmerge(document, earlier, {kubelet.ENDPOINT: CONTAINERD_ENDPOINT})
+        _unmerge(document, earlier, {kubelet.ENDPOINT: paths.CONTAINERD_ENDPOINT})
     return before if document == earlier else (json.dumps(document, indent=4) + "\n").encode()
 
 
@@ -131,8 +133,8 @@ def _unmerge_containerd(document: dict[str, Any], earlier: dict[str, Any], wired
 def _unmerge_cache(document: dict[str, Any], earlier: dict[str, Any], wired: Wired) -> None:
     spec, before = _below(document, "spec"), _below(earlier, "spec")
     own, owns = _below(spec, "containerd"), _below(before, "containerd")
-    tables = toml.loads(str(own.get("config") or "").encode(), CACHE)
-    tables_before = toml.loads(str(owns.get("config") or "").encode(), CACHE)
+    tables = toml.loads(str(own.get("config") or "").encode(), paths.NODECONFIG_CACHE)
+    tables_before = toml.loads(str(owns.get("config") or "").encode(), paths.NODECONFIG_CACHE)
     _unmerge_containerd(tables, tables_before, wired)
     text = owns.get("config") if tables == tables_before else toml.dumps(tables).decode()
     _unmerge(spec, before, {"containerd": {"config": own.get("config")}})
@@ -180,6 +182,6 @@ def _json(data: bytes, path: str) -> dict[str, Any]:
 
 def _kubelets(system: System, wired: Wired) -> str:
     """The file whose image endpoint wins: nodeadm's drop-in where kubelet reads it."""
-    dropin = f"{wired.kubelet_dir}/{_KUBELET_DROPIN}"
+    dropin = f"{wired.kubelet_dir}/{paths.KUBELET_NODEADM_DROPIN}"
     own = nodeadms_own(system, wired)
     return next((path for path in (dropin, wired.kubelet_config) if path in own), "")

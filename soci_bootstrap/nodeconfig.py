@@ -11,13 +11,11 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
+from soci_bootstrap import paths
 from soci_bootstrap.containerd import NamedSoci, soci_in
 from soci_bootstrap.errors import BootstrapError, StateError
 from soci_bootstrap.system import System
 
-CACHE = "/run/eks/nodeadm/config.json"
-DROPIN_DIRECTORY = "/etc/eks/nodeadm.d"
-DROPIN = f"{DROPIN_DIRECTORY}/50-soci-bootstrap.json"
 GATE = "FastImagePull"
 _V3_PLUGINS = ("io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime")
 _V2_PLUGIN = "io.containerd.grpc.v1.cri"
@@ -56,9 +54,10 @@ class NodeConfig:
 def dropin_paths(system: System) -> tuple[str, ...]:
     """Every file nodeadm takes from its drop-in directory, dotfiles too, but ours, in its order."""
     return tuple(
-        f"{DROPIN_DIRECTORY}/{name}"
-        for name in system.listdir(DROPIN_DIRECTORY)
-        if name.endswith((".json", ".yaml", ".yml")) and f"{DROPIN_DIRECTORY}/{name}" != DROPIN
+        f"{paths.NODEADM_DROPINS}/{name}"
+        for name in system.listdir(paths.NODEADM_DROPINS)
+        if name.endswith((".json", ".yaml", ".yml"))
+        and f"{paths.NODEADM_DROPINS}/{name}" != paths.NODEADM_DROPIN
     )
 
 
@@ -79,7 +78,7 @@ def read(system: System, *, cached: bool = True) -> NodeConfig:
     endpoint = _endpoint(spec)
     static = soci_in(_bytes(text), "the NodeConfig's containerd.config")
     ours = _ours(system)
-    if static and static == soci_in(_bytes(_config(ours)), DROPIN):
+    if static and static == soci_in(_bytes(_config(ours)), paths.NODEADM_DROPIN):
         # nodeadm has merged it into its cache since.
         static = replace(static, snapshotter=False)
     if endpoint == _endpoint(ours):
@@ -93,7 +92,7 @@ def read(system: System, *, cached: bool = True) -> NodeConfig:
             scanned += other
         gate = _gate_in(other, gate)
         static = _over(_soci_in_text(other), static)
-        if path > DROPIN and _overrides(other):
+        if path > paths.NODEADM_DROPIN and _overrides(other):
             later.append(path)
     return NodeConfig(
         containerd=bool(scanned.strip()),
@@ -107,7 +106,7 @@ def read(system: System, *, cached: bool = True) -> NodeConfig:
 
 
 def _read_cache(system: System) -> dict[str, Any]:
-    data = system.read(CACHE)
+    data = system.read(paths.NODECONFIG_CACHE)
     if data is None:
         return {}
     try:
@@ -122,7 +121,7 @@ def _read_cache(system: System) -> dict[str, Any]:
 def _ours(system: System) -> dict[str, Any]:
     """What our own drop-in specifies; nothing where there is none, or none that we wrote."""
     try:
-        document = json.loads(system.read(DROPIN) or b"{}")
+        document = json.loads(system.read(paths.NODEADM_DROPIN) or b"{}")
     except (BootstrapError, ValueError, RecursionError):
         return {}
     return _table(document, "spec") if isinstance(document, dict) else {}
@@ -147,7 +146,7 @@ def _bytes(text: str) -> bytes:
 
 def _bad_cache(found: str) -> StateError:
     return StateError(
-        f"{CACHE} is not nodeadm's NodeConfig",
+        f"{paths.NODECONFIG_CACHE} is not nodeadm's NodeConfig",
         found=found,
         expected="a JSON object",
         remedy="check `journalctl -u nodeadm-config`",

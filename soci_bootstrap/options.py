@@ -11,8 +11,6 @@ ENVIRONMENT_PREFIX = "SOCI_BOOTSTRAP_"
 STUB_ENVIRONMENT = ("SOCI_BOOTSTRAP_ZIPAPP_URL", "SOCI_BOOTSTRAP_ZIPAPP_SHA256")
 """The stub's: every command but `render`, which has options of these names, ignores them."""
 
-DEFAULT_FILE = "/etc/soci-bootstrap/config.toml"
-
 
 @dataclass(frozen=True)
 class Command:

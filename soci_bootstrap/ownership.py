@@ -6,11 +6,11 @@ from collections.abc import Container, Iterable
 from dataclasses import replace
 from enum import Enum
 
+from soci_bootstrap import paths
 from soci_bootstrap.items import Phase, Restored
 from soci_bootstrap.record import Before, Managed, Record
 from soci_bootstrap.system import System
 from soci_bootstrap.tree import Entry
-from soci_bootstrap.units import DEFAULT_ADDRESS
 
 _STAGED_ENDINGS = (".soci-bootstrap.tmp", ".soci-bootstrap.kept.tmp")
 _HOOK_ENDINGS = (".hook.tmp",)
@@ -46,7 +46,7 @@ def standing(system: System, record: Record, path: str) -> Standing:
 
 def mentions_us(system: System, record: Record, path: str) -> bool:
     """Whether a file names SOCI's socket; one that does not is not wired to it."""
-    address = str(record.wiring.get("address") or DEFAULT_ADDRESS)
+    address = str(record.wiring.get("address") or paths.SOCI_ADDRESS)
     return address.encode() in (system.read(path) or b"")
 
 
@@ -92,17 +92,17 @@ def let_go(system: System, record: Record, wanted: Container[str]) -> Record:
     )
 
 
-def sweep(system: System, paths: Iterable[str], *, hooks: bool = False) -> None:
-    """Remove what killed runs left half-written beside these paths.
+def sweep(system: System, targets: Iterable[str], *, hooks: bool = False) -> None:
+    """Remove what killed runs left half-written beside these targets.
 
     Args:
         system: the node.
-        paths: what was to be written.
+        targets: what was to be written.
         hooks: what hooks left, too; they take no lock, and one may be at work.
     """
     endings = (*_STAGED_ENDINGS, *_HOOK_ENDINGS) if hooks else _STAGED_ENDINGS
     touched = dict(system.touched)
-    for path in paths:
+    for path in targets:
         directory, name = path.rsplit("/", 1)
         for found in system.listdir(directory):
             if found.startswith(f".{name}.") and found.endswith(endings):

@@ -6,13 +6,13 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from soci_bootstrap import paths
 from soci_bootstrap.desired import Desired
-from soci_bootstrap.facts import SERVICE, SOCKET, Facts
+from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Phase, Restored
 from soci_bootstrap.record import Binary, Record
 from soci_bootstrap.system import System
 from soci_bootstrap.tree import Entry
-from soci_bootstrap.unitfiles import ETC
 
 _DAEMONS = frozenset({"binary", "config", "service", "service-drop-in", "socket", "socket-drop-in"})
 """Steps after which the daemon has to start anew."""
@@ -128,14 +128,14 @@ def _owned(entry: Entry) -> bool:
 def _actions(steps: list[Step], facts: Facts, record: Record | None) -> list[Step]:
     """What a running systemd has to be told."""
     changed = {s.name for s in steps if s.changed}
-    units_changed = any(s.changed and s.path and s.path.startswith(ETC) for s in steps)
+    units_changed = any(s.changed and s.path and s.path.startswith(paths.UNITS) for s in steps)
     stale = any(state.needs_reload for state in facts.units.values())
     phases = {s.item.phase for s in steps if s.changed and s.item}
     software, wired = bool(phases & {Phase.SOFTWARE, Phase.CONFIGURATION}), Phase.WIRING in phases
     failed = record is None or record.outcome in {"", "degraded", "baked"}
-    running, listening = _active(facts, SERVICE), _active(facts, SOCKET)
+    running, listening = _active(facts, paths.SOCI_SERVICE), _active(facts, paths.SOCI_SOCKET)
     # Containerd's start starts the daemon; where it runs with it already, nobody else would.
-    wanted = _active(facts, "containerd.service") and record is not None and record.outcome == "installed"
+    wanted = _active(facts, paths.CONTAINERD_SERVICE) and record is not None and record.outcome == "installed"
     return [
         Step("daemon-reload", None, units_changed or stale),
         Step("self-test", None, software or failed),

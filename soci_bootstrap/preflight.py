@@ -7,14 +7,11 @@ import shutil
 import subprocess
 from collections.abc import Mapping
 
-from soci_bootstrap import probe
+from soci_bootstrap import paths, probe
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import PreflightError
-from soci_bootstrap.units import DAEMONS_OWN
 
 SECONDS = 5.0
-# Nothing is executed from here; the daemon keeps its socket and an empty database in it.
-_SCRATCH = "/run/soci-bootstrap"
 
 
 def run(daemon: str, config: str, deadline: Deadline, environment: Mapping[str, str]) -> None:
@@ -30,8 +27,8 @@ def run(daemon: str, config: str, deadline: Deadline, environment: Mapping[str, 
         PreflightError: it can't be executed, it ended, or it did not answer in time.
     """
     # Whatever its root, it makes its own store; after a run that is taken back nothing of it may stay.
-    makes_store = not os.path.lexists(DAEMONS_OWN)
-    scratch = f"{_SCRATCH}/preflight-{os.getpid()}-{os.urandom(4).hex()}"
+    makes_store = not os.path.lexists(paths.SOCI_STORE)
+    scratch = f"{paths.RUN}/preflight-{os.getpid()}-{os.urandom(4).hex()}"
     try:
         os.makedirs(scratch, mode=0o700)
     except OSError as error:
@@ -55,7 +52,7 @@ def run(daemon: str, config: str, deadline: Deadline, environment: Mapping[str, 
         if not ready:
             raise _failure(daemon, config, status, log)
     finally:
-        for directory in (scratch, *([DAEMONS_OWN] if makes_store else [])):
+        for directory in (scratch, *([paths.SOCI_STORE] if makes_store else [])):
             shutil.rmtree(directory, ignore_errors=True)
 
 

@@ -12,13 +12,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
+from soci_bootstrap import paths
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.system import System
 from soci_bootstrap.tree import Entry
 
-STATE = "/var/lib/soci-bootstrap"
-RECORD = f"{STATE}/record.json"
-BACKUPS = f"{STATE}/backups"
 SCHEMA = 1
 ROLLING_BACK = "rolling-back"
 """A rollback was killed: the next one goes on; boots leave the node alone."""
@@ -130,7 +128,7 @@ def load(system: System) -> Record | None:
     Raises:
         StateError: it can't be read as one, or a newer version wrote it.
     """
-    data = system.read(RECORD)
+    data = system.read(paths.RECORD)
     if data is None:
         return None
     try:
@@ -145,14 +143,14 @@ def load(system: System) -> Record | None:
 def save(system: System, record: Record) -> None:
     """Write the record, durable when this returns; nothing to write where it says the same already."""
     data = (json.dumps({"schema": SCHEMA, **asdict(record)}, indent=1, sort_keys=True) + "\n").encode()
-    if system.read(RECORD) != data:
-        system.mkdir(STATE, 0o700)
-        system.write(RECORD, data, 0o600)
+    if system.read(paths.RECORD) != data:
+        system.mkdir(paths.STATE, 0o700)
+        system.write(paths.RECORD, data, 0o600)
 
 
 def backup_name(path: str) -> str:
     """Where a path's earlier bytes are kept: one flat directory, no name that any reader takes."""
-    return f"{BACKUPS}/{path.strip('/').replace('%', '%25').replace('/', '%2F')}.before"
+    return f"{paths.BACKUPS}/{path.strip('/').replace('%', '%25').replace('/', '%2F')}.before"
 
 
 def remember(system: System, record: Record, path: str) -> Record:
@@ -166,8 +164,8 @@ def remember(system: System, record: Record, path: str) -> Record:
     backup = ""
     if entry.kind == "file":
         backup = backup_name(path)
-        system.mkdir(STATE, 0o700)
-        system.mkdir(BACKUPS, 0o700)
+        system.mkdir(paths.STATE, 0o700)
+        system.mkdir(paths.BACKUPS, 0o700)
         system.copy(path, backup, 0o600)
     elif entry.kind in {"dir", "other"}:
         raise StateError(
@@ -202,20 +200,20 @@ def remove_record(system: System, record: Record) -> None:
     Raises:
         StateError: something can't be removed; the record is still there then.
     """
-    if system.entry(RECORD).kind == "absent":
+    if system.entry(paths.RECORD).kind == "absent":
         # A run that was refused, or failed, before it could write one.
-        if system.entry(STATE).kind == "dir":
-            system.rmdir(STATE)
+        if system.entry(paths.STATE).kind == "dir":
+            system.rmdir(paths.STATE)
         return
     # Without its backups a record must not promise to bring anything back.
     save(system, replace(record, managed={}, before={}, binary=None))
-    for directory in (BACKUPS, STATE):
+    for directory in (paths.BACKUPS, paths.STATE):
         for name in system.listdir(directory):
-            if f"{directory}/{name}" not in {BACKUPS, RECORD}:
+            if f"{directory}/{name}" not in {paths.BACKUPS, paths.RECORD}:
                 system.remove(f"{directory}/{name}")
-    system.rmdir(BACKUPS)
-    system.remove(RECORD)
-    for directory in (STATE, *reversed(record.directories)):
+    system.rmdir(paths.BACKUPS)
+    system.remove(paths.RECORD)
+    for directory in (paths.STATE, *reversed(record.directories)):
         system.rmdir(directory)
 
 
@@ -290,7 +288,7 @@ def _typed(made: _Made) -> _Made:
 
 def _unreadable(found: str, expected: str) -> StateError:
     return StateError(
-        f"{RECORD} can't be used",
+        f"{paths.RECORD} can't be used",
         found=found,
         expected=expected,
         remedy="use the version of soci-bootstrap that wrote it, or move it away and install anew",

@@ -15,15 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from soci_bootstrap import signals, toml
+from soci_bootstrap import paths, signals, toml
 from soci_bootstrap.errors import BootstrapError, StateError, WiringError
 from soci_bootstrap.system import System
 
 DEFAULT = "_default"
 """The directory for every registry that has none of its own."""
 SECONDS = 2.0
-_DEFAULT_PATH = "/etc/containerd/certs.d:/etc/docker/certs.d"
-"""What containerd 2.1 and newer read where nothing is configured."""
 _DOCKER_HUB = frozenset({"docker.io", "registry-1.docker.io"})
 # What Go's HTTP client, which SOCI uses, does not look at.
 _NOT_GO = frozenset({"all_proxy", "requests_ca_bundle"})
@@ -68,16 +66,16 @@ def observe(
     """
     plugins = _table(toml.loads(config, name), "plugins") if b"registry" in config else {}
     found: dict[str, Registry] = {}
-    paths: list[str] = []
+    listed: list[str] = []
     for plugin in ("io.containerd.cri.v1.images", "io.containerd.grpc.v1.cri"):
         registry = _table(_table(plugins, plugin), "registry")
         for one in _inline(registry, name):
             found.setdefault(one.name, one)
         if registry.get("config_path"):
-            paths.append(str(registry["config_path"]))
-    if not paths and not found and (version is None or version >= (2, 1)):
-        paths = [_DEFAULT_PATH]
-    for one in _directories(system, ":".join(paths)):
+            listed.append(str(registry["config_path"]))
+    if not listed and not found and (version is None or version >= (2, 1)):
+        listed = [paths.CERTS_DIRECTORIES]
+    for one in _directories(system, ":".join(listed)):
         found.setdefault(one.name, one)
     return tuple(found.values())
 

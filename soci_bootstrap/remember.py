@@ -6,12 +6,11 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 
-from soci_bootstrap import contentstore, memo, nodeconfig
+from soci_bootstrap import contentstore, memo, nodeconfig, paths
 from soci_bootstrap.desired import Desired
 from soci_bootstrap.facts import Facts
-from soci_bootstrap.record import RECORD, STATE, Record, load
+from soci_bootstrap.record import Record, load
 from soci_bootstrap.system import System
-from soci_bootstrap.units import DAEMONS_OWN
 from soci_bootstrap.unwire import config_files
 from soci_bootstrap.wiring import for_hooks
 
@@ -41,10 +40,10 @@ def memory(
         return b""
     record = load(system) or Record()
     touched = {path: listed for path, listed in system.touched.items() if _decides(path, found, desired)}
-    touched[memo.SETTINGS_FILE] = False
+    touched[paths.SETTINGS] = False
     if _changed_meanwhile(system, touched, record):
         return b""
-    touched[RECORD] = False
+    touched[paths.RECORD] = False
     chosen = desired.decompressor
     inflater = [chosen.path, *chosen.args] if chosen.path else []
     store = {
@@ -75,8 +74,8 @@ def _decides(path: str, found: Facts, desired: Desired) -> bool:
     its own way. What nodeadm writes it writes anew at each boot, and merges our drop-in into: but
     for containerd's root nothing in that decides anything here.
     """
-    below = [STATE, desired.wiring.root, DAEMONS_OWN]
-    apart = {nodeconfig.CACHE, memo.PLANNED, "/proc/sys/kernel/random/boot_id"}
+    below = [paths.STATE, desired.wiring.root, paths.SOCI_STORE]
+    apart = {paths.NODECONFIG_CACHE, memo.PLANNED, paths.BOOT_ID}
     if desired.wiring.mode == "nodeadm":
         apart |= {found.containerd.config_path, *found.kubelet.sources}
         below.append(for_hooks(desired.wiring, found).kubelet_dir)
@@ -88,19 +87,19 @@ def _leads_away(system: System) -> bool:
     """Whether a link in an image leads elsewhere for us than for the node, for which it is absolute."""
     if system.live:
         return False
-    paths = {f"{os.path.dirname(path)}/-" for path in system.touched}
+    watched = {f"{os.path.dirname(path)}/-" for path in system.touched}
     return any(
         os.path.realpath(os.path.dirname(system.root + path)) != os.path.dirname(system.path(path))
-        for path in paths
+        for path in watched
     )
 
 
 def _changed_meanwhile(system: System, touched: Mapping[str, bool], record: Record) -> bool:
     """Whether someone else changed, since this run began, what it may have looked at before that."""
-    paths = {path for path in touched if path not in record.managed}
+    watched = {path for path in touched if path not in record.managed}
     for directory in [path for path, listed in touched.items() if listed]:
-        paths.update(f"{directory}/{name}" for name in system.listdir(directory))
-    return any(_is_young(system, path) for path in paths - record.managed.keys())
+        watched.update(f"{directory}/{name}" for name in system.listdir(directory))
+    return any(_is_young(system, path) for path in watched - record.managed.keys())
 
 
 def _is_young(system: System, path: str) -> bool:

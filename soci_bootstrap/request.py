@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 
 from soci_bootstrap.errors import UsageError
+from soci_bootstrap.redact import redact_url
 from soci_bootstrap.releases import ARCHITECTURES, UPSTREAM, asset_path, parse_version, pinned_digest
-from soci_bootstrap.urls import redact_url
 
 SCHEMES = ("https", "http", "s3", "file")
 

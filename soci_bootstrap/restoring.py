@@ -4,24 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from soci_bootstrap import live, memo, state
+from soci_bootstrap import live, memo, paths
 from soci_bootstrap.console import Console
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import RefusedError
 from soci_bootstrap.items import Phase
 from soci_bootstrap.nodeadm import of_others, unmerged, without_ours
 from soci_bootstrap.ownership import Standing, restore, standing, sweep
-from soci_bootstrap.record import (
-    RECORD,
-    ROLLING_BACK,
-    STATE,
-    Before,
-    Record,
-    remove_record,
-    save,
-)
+from soci_bootstrap.record import ROLLING_BACK, Before, Record, remove_record, save
 from soci_bootstrap.system import System
-from soci_bootstrap.units import DAEMONS_OWN, DEFAULT_ADDRESS
 from soci_bootstrap.unwinding import Runtime, holds_snapshots, remove_runtime_files
 from soci_bootstrap.unwire import Wired
 from soci_bootstrap.unwire import from_json as wired_from_json
@@ -126,7 +117,7 @@ class Rollback:
         self._remove_ours()
 
     def _begin(self) -> None:
-        sweep(self.system, (RECORD, state.PATH, memo.PATH, *self.record.before), hooks=True)
+        sweep(self.system, (paths.RECORD, paths.HEALTH, memo.PATH, *self.record.before), hooks=True)
         active = dict(self.record.units_active)
         if self._runtime is not None:
             active.update(self._runtime.to_start_again())
@@ -175,12 +166,12 @@ class Rollback:
 
     def _remove_root(self) -> None:
         """What SOCI made itself, where nothing refers to it any more: its root, and its own store."""
-        roots = (self.wired.root if self.wired else "", DAEMONS_OWN)
+        roots = (self.wired.root if self.wired else "", paths.SOCI_STORE)
         for root in roots:
             if root not in self.record.directories or self.system.entry(root).kind != "dir":
                 continue
             unused = not holds_snapshots(self.system, root)
-            if self._runtime is not None and root != DAEMONS_OWN:
+            if self._runtime is not None and root != paths.SOCI_STORE:
                 unused = self._runtime.root_is_free()
             if unused:
                 self.system.rmtree(root)
@@ -190,13 +181,13 @@ class Rollback:
 
     def _remove_ours(self) -> None:
         if self.system.live:
-            remove_runtime_files(self.system, self.wired.address if self.wired else DEFAULT_ADDRESS)
-        own = [path for path in reversed(self.record.directories) if not STATE.startswith(f"{path}/")]
+            remove_runtime_files(self.system, self.wired.address if self.wired else paths.SOCI_ADDRESS)
+        own = [path for path in reversed(self.record.directories) if not paths.STATE.startswith(f"{path}/")]
         for directory in own:
             gone = self.system.rmdir(directory)
             self.steps.append(Done("remove", directory, changed=gone))
         remove_record(self.system, self.record)
-        self.steps.append(Done("remove", STATE, changed=True))
+        self.steps.append(Done("remove", paths.STATE, changed=True))
 
     # -- what is known ------------------------------------------------------------------------
 

@@ -6,12 +6,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from soci_bootstrap import lock
+from soci_bootstrap import lock, paths
 from soci_bootstrap.console import Console
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.ownership import sweep
-from soci_bootstrap.record import RECORD, STATE, load
+from soci_bootstrap.record import load
 from soci_bootstrap.restoring import Done, Rollback
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.system import System
@@ -100,7 +100,7 @@ def run(settings: Settings, console: Console) -> RollbackResult:
 
 def _clear_unrecorded(system: System) -> bool:
     """What an install left that was killed before its record was written; whether there was any."""
-    if system.entry(STATE).kind != "dir":
+    if system.entry(paths.STATE).kind != "dir":
         return False
-    sweep(system, (RECORD,))
-    return system.rmdir(STATE)
+    sweep(system, (paths.RECORD,))
+    return system.rmdir(paths.STATE)

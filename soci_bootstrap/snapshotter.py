@@ -11,13 +11,13 @@ import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from soci_bootstrap import paths
 from soci_bootstrap.errors import StateError
-from soci_bootstrap.nearest import hint_or_all
+from soci_bootstrap.suggest import hint_or_all
 
 if TYPE_CHECKING:
     from soci_bootstrap.tuning import ParallelPull
 
-CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 HEADER = (
     "# Written by soci-bootstrap, which tunes it to the node at install and at each boot: edits are\n"
     "# overwritten. Change it with `soci-bootstrap install --set KEY=VALUE`, or in [set] of\n"
@@ -113,7 +113,7 @@ def limit_problems(values: Mapping[str, object]) -> list[str]:
     return problems
 
 
-def render(pull: ParallelPull, containerd_address: str = CONTAINERD_SOCKET) -> bytes:
+def render(pull: ParallelPull, containerd_address: str = paths.CONTAINERD_SOCKET) -> bytes:
     """config.toml for these settings, read back and compared before it is returned.
 
     Args:

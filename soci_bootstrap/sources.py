@@ -6,18 +6,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from soci_bootstrap import snapshotter
+from soci_bootstrap import paths, snapshotter
 from soci_bootstrap.commandline import CommandLine
 from soci_bootstrap.errors import StateError
-from soci_bootstrap.nearest import hint
-from soci_bootstrap.options import (
-    DEFAULT_FILE,
-    ENVIRONMENT_PREFIX,
-    OPTIONS,
-    STUB_ENVIRONMENT,
-    UNPRIVILEGED,
-    Option,
-)
+from soci_bootstrap.options import ENVIRONMENT_PREFIX, OPTIONS, STUB_ENVIRONMENT, UNPRIVILEGED, Option
+from soci_bootstrap.suggest import hint
 
 ReadFile = Callable[[str], bytes]
 """Reads a path, or raises ``OSError``."""
@@ -108,7 +101,7 @@ def _file(given: Sequence[Given]) -> tuple[str, bool]:
     if named:
         return named[-1], True
     roots = [str(found.value) for found in given if found.option.name == "root"]
-    return (roots[-1].rstrip("/") if roots else "") + DEFAULT_FILE, False
+    return (roots[-1].rstrip("/") if roots else "") + paths.SETTINGS, False
 
 
 def _entries(path: str, required: bool, read_file: ReadFile, problems: list[str], hidden: list[str]) -> _Raw:

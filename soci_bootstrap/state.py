@@ -9,11 +9,9 @@ import json
 import time
 from dataclasses import asdict, dataclass, replace
 
+from soci_bootstrap import paths
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.system import System
-
-PATH = "/var/lib/soci-bootstrap/state.json"
-_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 @dataclass(frozen=True)
@@ -36,7 +34,7 @@ class State:
 def load(system: System) -> State:
     """The state; a fresh one where there is none or it can't be read: hooks go on."""
     try:
-        data = system.read(PATH)
+        data = system.read(paths.HEALTH)
         found = State(**json.loads(data)) if data else State()
     except (ValueError, TypeError, RecursionError, BootstrapError):
         return State()
@@ -45,14 +43,14 @@ def load(system: System) -> State:
 
 def save(system: System, state: State) -> None:
     """Write the state where it differs."""
-    if load(system) != state or system.read(PATH) is None:
-        system.mkdir(PATH.rsplit("/", 1)[0], 0o700)
-        system.write(PATH, (json.dumps(asdict(state)) + "\n").encode(), 0o600)
+    if load(system) != state or system.read(paths.HEALTH) is None:
+        system.mkdir(paths.HEALTH.rsplit("/", 1)[0], 0o700)
+        system.write(paths.HEALTH, (json.dumps(asdict(state)) + "\n").encode(), 0o600)
 
 
 def degraded(system: System, reason: str) -> None:
     """Record why the node failed open, and tell the journal."""
-    boot_id = (system.read(_BOOT_ID) or b"").decode().strip() if system.live else ""
+    boot_id = (system.read(paths.BOOT_ID) or b"").decode().strip() if system.live else ""
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     save(system, replace(load(system), degraded=reason, at=now, boot_id=boot_id))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import Enum
 
-from soci_bootstrap import live, state
+from soci_bootstrap import live, paths, state
 from soci_bootstrap.console import Console
 from soci_bootstrap.ctr import Ctr
 from soci_bootstrap.deadline import Deadline
@@ -13,7 +13,6 @@ from soci_bootstrap.errors import BootstrapError, PreflightError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.hooks import fit_images
 from soci_bootstrap.items import File, Item, Phase
-from soci_bootstrap.live import CONTAINERD, KUBELET
 from soci_bootstrap.record import Record
 from soci_bootstrap.system import System
 from soci_bootstrap.unwire import Wired, snapshotter
@@ -44,7 +43,7 @@ def effect(system: System, facts: Facts, wired: Wired, record: Record | None, *,
     Raises:
         CommandError: containerd did not say what runs.
     """
-    unit = facts.units.get(CONTAINERD)
+    unit = facts.units.get(paths.CONTAINERD_SERVICE)
     if unit is None or unit.active not in _UP or wired.mode == "none" or live.nodeadm_is_due(system):
         return Effect.WITH_START
     if not pending and snapshotter(system, wired) == "soci" and _ran_with_soci(system, record):
@@ -94,7 +93,7 @@ class Switch:
         self._system = system
         self._console = console
         self._deadline = deadline
-        self.kubelet = kubelet or live.is_active(system, KUBELET)
+        self.kubelet = kubelet or live.is_active(system, paths.KUBELET_SERVICE)
 
     def begin(self, running: Sequence[live.Running]) -> None:
         """Stop kubelet and remove its pods.
@@ -104,7 +103,7 @@ class Switch:
         """
         if self.kubelet:
             self._console.info("stopping kubelet")
-            live.control(self._system, self._deadline, "stop", KUBELET)
+            live.control(self._system, self._deadline, "stop", paths.KUBELET_SERVICE)
         self._console.info(f"removing {len(live.labels(live.pods(running)))} pods")
         live.remove_pods(self._system, live.pods(running))
 
@@ -115,14 +114,14 @@ class Switch:
             BootstrapError: containerd is down, or not on SOCI.
         """
         self._console.info("restarting containerd")
-        live.control(self._system, self._deadline, "restart", CONTAINERD)
+        live.control(self._system, self._deadline, "restart", paths.CONTAINERD_SERVICE)
         found = state.load(self._system)
         if found.degraded or found.snapshotter != "soci" or snapshotter(self._system, wired) != "soci":
             raise PreflightError(
                 "containerd did not come up with SOCI",
                 found=found.degraded or f"the snapshotter {snapshotter(self._system, wired)}",
                 expected="its hooks to find SOCI answering",
-                remedy=f"see `journalctl -u {CONTAINERD} -u soci-snapshotter.service`",
+                remedy=f"see `journalctl -u {paths.CONTAINERD_SERVICE} -u soci-snapshotter.service`",
             )
         Ctr(self._system).probe_snapshot("soci")
 
@@ -134,7 +133,7 @@ class Switch:
         """
         if self.kubelet:
             self._console.info("starting kubelet")
-            live.control(self._system, self._deadline, "start", KUBELET)
+            live.control(self._system, self._deadline, "start", paths.KUBELET_SERVICE)
 
     def back(self, active: str) -> list[str]:
         """After a failure, the files being as before: containerd and kubelet as well.
@@ -148,13 +147,13 @@ class Switch:
         failures: list[str] = []
         deadline = Deadline(60)
         try:
-            live.control(self._system, deadline, "restart", CONTAINERD)
+            live.control(self._system, deadline, "restart", paths.CONTAINERD_SERVICE)
             fit_images(self._system, Ctr(self._system), active)
         except BootstrapError as error:
             failures.append(str(error))
         if self.kubelet:
             try:
-                live.control(self._system, deadline, "start", KUBELET)
+                live.control(self._system, deadline, "start", paths.KUBELET_SERVICE)
             except BootstrapError as error:
                 failures.append(str(error))
         return failures

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from soci_bootstrap.errors import FetchError, UsageError
-from soci_bootstrap.urls import redact_text, redact_url
+from soci_bootstrap.redact import redact_text, redact_url
 
 BLOCK = 256 * 1024
 """Bytes asked for in one read: large enough that Python's part is small, small enough to keep memory flat."""

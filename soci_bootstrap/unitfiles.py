@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from soci_bootstrap import paths
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.system import System
 
-ETC = "/etc/systemd/system"
 # In systemd's own order of precedence, highest first.
 _SEARCHED = (
-    ETC,
+    paths.UNITS,
     "/run/systemd/system",
     "/usr/local/lib/systemd/system",
     "/usr/lib/systemd/system",

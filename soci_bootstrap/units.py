@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from soci_bootstrap import resources
+from soci_bootstrap import paths, resources
 from soci_bootstrap.errors import WiringError
-from soci_bootstrap.facts import BOOT, DROPIN_NAME, SERVICE, SOCKET, Facts
-from soci_bootstrap.hooks import RESTART_OWED, RESTARTED
+from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import File, Item, Link, Phase
-from soci_bootstrap.paths import PLAIN, is_plain
-from soci_bootstrap.unitfiles import ETC
 
-AGENT = "/usr/local/sbin/soci-bootstrap"
-DEFAULT_ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
-DAEMONS_OWN = "/var/lib/soci-snapshotter-grpc"
-"""SOCI keeps its own content store here, whatever its ``--root``."""
-CONTAINERD_DROPIN = f"{ETC}/containerd.service.d/{DROPIN_NAME}"
-NODEADM_DROPIN = f"{ETC}/containerd.service.d/10-soci-snapshotter.conf"
 _RESTART_ONCE = (
-    f"ExecStartPost=-/bin/sh -c 'mv {RESTART_OWED} {RESTARTED} 2>/dev/null"
+    f"ExecStartPost=-/bin/sh -c 'mv {paths.RESTART_OWED} {paths.RESTARTED} 2>/dev/null"
     " && exec systemctl --no-block try-restart containerd.service'"
 )
 _NOTE = "# Written by soci-bootstrap for this node; edits are overwritten.\n"
@@ -28,9 +19,19 @@ _NOTE = "# Written by soci-bootstrap for this node; edits are overwritten.\n"
 def ground(agent: bytes) -> tuple[Item, ...]:
     """The agent and its boot-time unit, enabled: they stay even where the rest fails."""
     return (
-        File("agent", AGENT, agent, Phase.GROUND, 0o755),
-        File("boot-unit", f"{ETC}/{BOOT}", resources.read(f"systemd/{BOOT}"), Phase.GROUND),
-        Link("boot-unit-enabled", f"{ETC}/multi-user.target.wants/{BOOT}", f"{ETC}/{BOOT}", Phase.GROUND),
+        File("agent", paths.AGENT, agent, Phase.GROUND, 0o755),
+        File(
+            "boot-unit",
+            f"{paths.UNITS}/{paths.BOOT_SERVICE}",
+            resources.read(f"systemd/{paths.BOOT_SERVICE}"),
+            Phase.GROUND,
+        ),
+        Link(
+            "boot-unit-enabled",
+            f"{paths.UNITS}/multi-user.target.wants/{paths.BOOT_SERVICE}",
+            f"{paths.UNITS}/{paths.BOOT_SERVICE}",
+            Phase.GROUND,
+        ),
     )
 
 
@@ -53,36 +54,58 @@ def snapshotter(facts: Facts, daemon: str, config: str, address: str, root: str)
     phase = Phase.CONFIGURATION
     items: list[Item] = []
     if not facts.ami.service:
-        items.append(File("service", f"{ETC}/{SERVICE}", _literal(SERVICE), phase))
+        items.append(
+            File("service", f"{paths.UNITS}/{paths.SOCI_SERVICE}", _literal(paths.SOCI_SERVICE), phase)
+        )
     items.append(
         File(
             "service-drop-in",
-            f"{ETC}/{SERVICE}.d/{DROPIN_NAME}",
+            f"{paths.UNITS}/{paths.SOCI_SERVICE}.d/{paths.UNIT_DROPIN}",
             _service_dropin(facts, daemon, config, root),
             phase,
         )
     )
     if not facts.ami.socket:
-        items.append(File("socket", f"{ETC}/{SOCKET}", _literal(SOCKET), phase))
-    if facts.ami.socket or address != DEFAULT_ADDRESS:
+        items.append(File("socket", f"{paths.UNITS}/{paths.SOCI_SOCKET}", _literal(paths.SOCI_SOCKET), phase))
+    if facts.ami.socket or address != paths.SOCI_ADDRESS:
         items.append(
-            File("socket-drop-in", f"{ETC}/{SOCKET}.d/{DROPIN_NAME}", _socket_dropin(facts, address), phase)
+            File(
+                "socket-drop-in",
+                f"{paths.UNITS}/{paths.SOCI_SOCKET}.d/{paths.UNIT_DROPIN}",
+                _socket_dropin(facts, address),
+                phase,
+            )
         )
     return (
         *items,
-        File("containerd-drop-in", CONTAINERD_DROPIN, _literal(f"containerd.service.d/{DROPIN_NAME}"), phase),
-        Link("socket-enabled", f"{ETC}/sockets.target.wants/{SOCKET}", f"{ETC}/{SOCKET}", phase),
-        Link("service-enabled", f"{ETC}/containerd.service.wants/{SERVICE}", f"{ETC}/{SERVICE}", phase),
+        File(
+            "containerd-drop-in",
+            paths.CONTAINERD_DROPIN,
+            _literal(f"containerd.service.d/{paths.UNIT_DROPIN}"),
+            phase,
+        ),
+        Link(
+            "socket-enabled",
+            f"{paths.UNITS}/sockets.target.wants/{paths.SOCI_SOCKET}",
+            f"{paths.UNITS}/{paths.SOCI_SOCKET}",
+            phase,
+        ),
+        Link(
+            "service-enabled",
+            f"{paths.UNITS}/containerd.service.wants/{paths.SOCI_SERVICE}",
+            f"{paths.UNITS}/{paths.SOCI_SERVICE}",
+            phase,
+        ),
     )
 
 
-def _refuse_odd(paths: Mapping[str, str]) -> None:
-    for what, path in paths.items():
-        if not is_plain(path):
+def _refuse_odd(chosen: Mapping[str, str]) -> None:
+    for what, path in chosen.items():
+        if not paths.is_plain(path):
             raise WiringError(
                 f"{what}, from the NodeConfig or from containerd's configuration, can't go into a unit file",
                 found=repr(path),
-                expected=PLAIN,
+                expected=paths.PLAIN,
                 remedy="correct it there",
             )
 
@@ -95,7 +118,7 @@ def _service_dropin(facts: Facts, daemon: str, config: str, root: str) -> bytes:
     lines = ["[Unit]", f"RequiresMountsFor={root}"]
     service = ["[Service]"]
     if facts.ami.service:
-        unit, settings = _settings(_literal(SERVICE))
+        unit, settings = _settings(_literal(paths.SOCI_SERVICE))
         lines += unit
         service += settings
     service += [
@@ -123,6 +146,6 @@ def _settings(literal: bytes) -> tuple[list[str], list[str]]:
 
 def _socket_dropin(facts: Facts, address: str) -> bytes:
     lines = ["[Socket]", "SocketMode=0660", "TriggerLimitIntervalSec=0"]
-    if address != (facts.ami.address or DEFAULT_ADDRESS):
+    if address != (facts.ami.address or paths.SOCI_ADDRESS):
         lines += ["ListenStream=", f"ListenStream={address}"]
     return (_NOTE + "\n".join(lines) + "\n").encode()

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import os
 
-from soci_bootstrap import containers, live, probe, state
+from soci_bootstrap import containers, live, paths, probe, state
 from soci_bootstrap.console import Console
 from soci_bootstrap.ctr import Ctr
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, WorkloadsError
-from soci_bootstrap.facts import SERVICE, SOCKET
 from soci_bootstrap.hooks import fit_images
-from soci_bootstrap.live import CONTAINERD, KUBELET, Running
+from soci_bootstrap.live import Running
 from soci_bootstrap.record import ROLLING_BACK, Record
 from soci_bootstrap.switch import Switch
 from soci_bootstrap.system import System
 from soci_bootstrap.unwire import Wired, snapshotter
 
-_RUN = "/run/soci-bootstrap"
 _IMAGES_SECONDS = 30.0
 _ANSWER_SECONDS = 1.0
 
@@ -57,11 +55,13 @@ class Runtime:
             CommandError: systemd or containerd did not say.
         """
         self._afterwards = afterwards
-        self._up = live.is_active(self._system, CONTAINERD)
+        self._up = live.is_active(self._system, paths.CONTAINERD_SERVICE)
         if self._wired is None:
             return
         self._running = live.running(self._system) if self._up else ()
-        resumed = self._record.outcome == ROLLING_BACK and bool(self._record.units_active.get(KUBELET))
+        resumed = self._record.outcome == ROLLING_BACK and bool(
+            self._record.units_active.get(paths.KUBELET_SERVICE)
+        )
         with_soci = resumed or state.load(self._system).snapshotter == "soci" or bool(self._on_soci())
         if self._up and afterwards != "soci" and (with_soci or self._file_says_soci()):
             self._switch = Switch(self._system, self._console, self._deadline, kubelet=resumed)
@@ -85,7 +85,7 @@ class Runtime:
 
     def to_start_again(self) -> dict[str, bool]:
         """What to remember for a rollback that goes on after this one was killed."""
-        return {KUBELET: self._switch.kubelet} if self._switch else {}
+        return {paths.KUBELET_SERVICE: self._switch.kubelet} if self._switch else {}
 
     def quiesce(self) -> None:
         """Where containerd changes its snapshotter: stop kubelet, remove the pods."""
@@ -110,7 +110,7 @@ class Runtime:
 
     def stop_units(self) -> None:
         """Stop SOCI and its socket, while their units' files are still there."""
-        for unit in (SOCKET, SERVICE):
+        for unit in (paths.SOCI_SOCKET, paths.SOCI_SERVICE):
             if live.is_active(self._system, unit):
                 live.control(self._system, self._deadline, "stop", unit)
         root = self._wired.root if self._wired else ""
@@ -119,12 +119,12 @@ class Runtime:
     def restart(self) -> None:
         """With the units' files back: start what ran before us, containerd on its old configuration."""
         live.control(self._system, self._deadline, "daemon-reload")
-        for unit in (SOCKET, SERVICE):
+        for unit in (paths.SOCI_SOCKET, paths.SOCI_SERVICE):
             if self._record.units_active.get(unit):
                 live.control(self._system, self._deadline, "start", unit)
         if self._switch is not None:
             self._console.info("restarting containerd")
-            live.control(self._system, self._deadline, "restart", CONTAINERD)
+            live.control(self._system, self._deadline, "restart", paths.CONTAINERD_SERVICE)
             self._switch.end()
 
     def root_is_free(self) -> bool:
@@ -145,7 +145,7 @@ def holds_snapshots(system: System, root: str) -> bool:
 
 def remove_runtime_files(system: System, address: str) -> None:
     """What only lives in /run: our own directory, and the socket that systemd leaves behind."""
-    system.rmtree(_RUN)
-    if not (live.has_systemd(system) and live.is_active(system, SOCKET)):
+    system.rmtree(paths.RUN)
+    if not (live.has_systemd(system) and live.is_active(system, paths.SOCI_SOCKET)):
         system.remove(address)
         system.rmdir(os.path.dirname(address))

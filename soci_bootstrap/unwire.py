@@ -13,18 +13,16 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
-from soci_bootstrap import tomltext
+from soci_bootstrap import paths, tomltext
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.system import System
 
-DROPIN = "/etc/eks/nodeadm.d/50-soci-bootstrap.json"
 KEY = "snapshotter"
 TABLES = (
     ("plugins", "io.containerd.cri.v1.images"),
     ("plugins", "io.containerd.grpc.v1.cri", "containerd"),
 )
 ENDPOINT = "imageServiceEndpoint"
-CONTAINERD_ENDPOINT = "unix:///run/containerd/containerd.sock"
 _IMPORTS = re.compile(r"^[ \t]*imports\s*=\s*\[([^\]]*)\]", re.MULTILINE)
 
 
@@ -123,9 +121,9 @@ def _replace_dropin(system: System, wired: Wired) -> None:
     if wired.mode != "nodeadm":
         return
     if not wired.fallback:
-        system.remove(DROPIN)
-    elif system.read(DROPIN) != wired.fallback.encode():
-        system.write(DROPIN, wired.fallback.encode())
+        system.remove(paths.NODEADM_DROPIN)
+    elif system.read(paths.NODEADM_DROPIN) != wired.fallback.encode():
+        system.write(paths.NODEADM_DROPIN, wired.fallback.encode())
 
 
 def _unwire_containerd(system: System, wired: Wired) -> None:
@@ -138,11 +136,11 @@ def _unwire_containerd(system: System, wired: Wired) -> None:
 
 
 def _kubelet_files(system: System, wired: Wired) -> list[str]:
-    paths = [wired.kubelet_config] if wired.kubelet_config else []
+    files = [wired.kubelet_config] if wired.kubelet_config else []
     if wired.kubelet_dir:
         names = system.listdir(wired.kubelet_dir)
-        paths += [f"{wired.kubelet_dir}/{name}" for name in names if name.endswith(".conf")]
-    return paths
+        files += [f"{wired.kubelet_dir}/{name}" for name in names if name.endswith(".conf")]
+    return files
 
 
 def _unwire_kubelet(system: System, wired: Wired) -> None:
@@ -152,7 +150,7 @@ def _unwire_kubelet(system: System, wired: Wired) -> None:
             continue
         document = json.loads(data)
         if isinstance(document, dict) and document.get(ENDPOINT) == f"unix://{wired.address}":
-            document[ENDPOINT] = CONTAINERD_ENDPOINT
+            document[ENDPOINT] = paths.CONTAINERD_ENDPOINT
             entry = system.entry(system.followed(path))
             text = json.dumps(document, indent=4) + "\n"
             system.write(system.followed(path), text.encode(), entry.mode, entry.uid, entry.gid, entry.label)

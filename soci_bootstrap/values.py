@@ -10,10 +10,10 @@ import os
 import re
 from collections.abc import Callable, Sequence
 
+from soci_bootstrap import paths
 from soci_bootstrap.errors import UsageError
-from soci_bootstrap.nearest import hint
-from soci_bootstrap.paths import PLAIN, is_plain
 from soci_bootstrap.snapshotter import parse_bool
+from soci_bootstrap.suggest import hint
 
 FILES = ("<files>",)
 DIRECTORIES = ("<directories>",)
@@ -73,8 +73,8 @@ def directory(value: object) -> str:
 def node_path(value: object) -> str:
     """An absolute, normal path that will lie on the node."""
     path = text(value)
-    if not is_plain(path.rstrip("/")):
-        raise ValueError(f"found {value!r}, expected {PLAIN}")
+    if not paths.is_plain(path.rstrip("/")):
+        raise ValueError(f"found {value!r}, expected {paths.PLAIN}")
     return path.rstrip("/")
 
 
@@ -97,8 +97,8 @@ def digest(value: object) -> str:
 
 def mirror(value: object) -> str:
     """A base URL, s3:// prefix or directory."""
+    from soci_bootstrap.redact import redact_url
     from soci_bootstrap.request import SCHEMES
-    from soci_bootstrap.urls import redact_url
 
     base = text(value)
     scheme, separator, rest = base.partition("://")

@@ -7,17 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from soci_bootstrap import containerd, kubelet, toml, unwire
+from soci_bootstrap import containerd, kubelet, paths, toml, unwire
 from soci_bootstrap.errors import WiringError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import File, Gone, Item, Phase
-from soci_bootstrap.nodeconfig import DROPIN, DROPIN_DIRECTORY, GATE
-from soci_bootstrap.units import DEFAULT_ADDRESS, NODEADM_DROPIN
+from soci_bootstrap.nodeconfig import GATE
 from soci_bootstrap.unwire import Wired
 
-_KUBELET_DIR = "/etc/kubernetes/kubelet/config.json.d"
-ROOT_NAME = "io.containerd.snapshotter.v1.soci"
-CONTAINERD_ENDPOINT = f"unix://{containerd.SOCKET}"
 _IMAGES, _CRI = "io.containerd.cri.v1.images", "io.containerd.grpc.v1.cri"
 
 
@@ -61,8 +57,14 @@ def choose(asked: str, facts: Facts, snapshotter_root: str | None) -> Wiring:
     config = facts.node_config
     mode = _mode(asked, facts)
     named = _named(facts, mode)
-    address = next((found.address for found in named if found.address), facts.ami.address or DEFAULT_ADDRESS)
-    roots = [snapshotter_root, *(found.root for found in named), f"{facts.containerd.root}/{ROOT_NAME}"]
+    address = next(
+        (found.address for found in named if found.address), facts.ami.address or paths.SOCI_ADDRESS
+    )
+    roots = [
+        snapshotter_root,
+        *(found.root for found in named),
+        f"{facts.containerd.root}/{paths.SOCI_ROOT_NAME}",
+    ]
     root = next(path for path in roots if path)
     dialect = _dialect(facts)
     items: tuple[Item, ...] = ()
@@ -74,7 +76,7 @@ def choose(asked: str, facts: Facts, snapshotter_root: str | None) -> Wiring:
         items = _direct_items(facts, dialect, address, root)
     if config.gate:
         # Its Requires= would keep containerd down with SOCI. Before systemd reads its units anew.
-        items = (*items, Gone("gate-drop-in", NODEADM_DROPIN, Phase.CONFIGURATION))
+        items = (*items, Gone("gate-drop-in", paths.GATE_DROPIN, Phase.CONFIGURATION))
     warnings = (*_warnings(facts, mode), *(_disagreements(facts, address, root) if mode == "none" else ()))
     return Wiring(mode, dialect, address, root, _is_static(facts), items, fallback, warnings)
 
@@ -96,7 +98,7 @@ def _mode(asked: str, facts: Facts) -> str:
     if asked == "nodeadm" and not facts.nodeadm_dropins:
         raise WiringError(
             "nodeadm on this node does not read drop-ins",
-            found=f"no {DROPIN_DIRECTORY} in nodeadm-run.service's ExecStart",
+            found=f"no {paths.NODEADM_DROPINS} in nodeadm-run.service's ExecStart",
             expected="an EKS AMI of 2025-10-20 or newer",
             remedy="use --wiring auto or direct",
         )
@@ -133,8 +135,8 @@ def _nodeadm_items(facts: Facts, dialect: str, address: str, root: str) -> tuple
     unwired = _fallback(facts, dialect, address, root) or b""
     if data is None:
         # Nothing to add to the user's own wiring; what overrode it when SOCI failed has to go.
-        return (Gone("wiring", DROPIN, Phase.WIRING, unwired),)
-    return (File("wiring", DROPIN, data, Phase.WIRING, unwired=unwired),)
+        return (Gone("wiring", paths.NODEADM_DROPIN, Phase.WIRING, unwired),)
+    return (File("wiring", paths.NODEADM_DROPIN, data, Phase.WIRING, unwired=unwired),)
 
 
 def _fallback(facts: Facts, dialect: str, address: str, root: str) -> bytes | None:
@@ -152,7 +154,7 @@ def _fallback(facts: Facts, dialect: str, address: str, root: str) -> bytes | No
     image["snapshotter"] = "overlayfs"
     if facts.node_config.static == containerd.NamedSoci(address, root):
         del tables["proxy_plugins"]
-    return _dropin(tables, CONTAINERD_ENDPOINT, facts.node_config.gate)
+    return _dropin(tables, paths.CONTAINERD_ENDPOINT, facts.node_config.gate)
 
 
 def _dropin(tables: dict[str, Any], endpoint: str, gate: bool) -> bytes | None:
@@ -184,12 +186,12 @@ def _direct_items(facts: Facts, dialect: str, address: str, root: str) -> tuple[
 
 def _kubelet_item(found: kubelet.Kubelet, endpoint: str) -> File:
     if found.config_dir:
-        path = f"{found.config_dir}/{kubelet.DROPIN_NAME}"
-        unwired = kubelet.dropin(CONTAINERD_ENDPOINT)
+        path = f"{found.config_dir}/{paths.UNIT_DROPIN}"
+        unwired = kubelet.dropin(paths.CONTAINERD_ENDPOINT)
         return File("kubelet-wiring", path, kubelet.dropin(endpoint), Phase.WIRING, unwired=unwired)
     path = found.config_path
     data = kubelet.wired(found.config or b"{}", endpoint, path)
-    unwired = kubelet.wired(data, CONTAINERD_ENDPOINT, path)
+    unwired = kubelet.wired(data, paths.CONTAINERD_ENDPOINT, path)
     return File("kubelet-wiring", path, data, Phase.WIRING, found.config_mode, unwired, merged=True)
 
 
@@ -240,7 +242,7 @@ def _disagreements(facts: Facts, address: str, root: str) -> Iterator[str]:
 
 def for_hooks(wiring: Wiring, found: Facts) -> Wired:
     """What the hooks need to know of it; kept in the record."""
-    directory = found.kubelet.config_dir or (_KUBELET_DIR if wiring.mode == "nodeadm" else "")
+    directory = found.kubelet.config_dir or (paths.KUBELET_DROPINS if wiring.mode == "nodeadm" else "")
     return Wired(
         mode=wiring.mode,
         dialect=wiring.dialect,

@@ -9,18 +9,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO
 
-from soci_bootstrap import containerd as containerd_
-from soci_bootstrap import contentstore, nodeconfig, record, state
-from soci_bootstrap import kubelet as kubelet_
+from soci_bootstrap import paths
 from soci_bootstrap.doctor import programs, redact
 from soci_bootstrap.doctor.finding import Unseen, attempt
 from soci_bootstrap.doctor.node import Node
 from soci_bootstrap.doctor.outputs import SHOWN
 from soci_bootstrap.errors import RefusedError
 from soci_bootstrap.memo import PATH as CONVERGED
-from soci_bootstrap.memo import SETTINGS_FILE
 from soci_bootstrap.system import System
-from soci_bootstrap.units import AGENT
 
 TOP = "soci-bootstrap-report"
 _FILE_MAX = 256 << 10
@@ -28,19 +24,19 @@ _FILE_MAX = 256 << 10
 _LINES = "400"
 _SECONDS = 10.0
 _FILES = (
-    record.RECORD,
-    state.PATH,
+    paths.RECORD,
+    paths.HEALTH,
     CONVERGED,
-    SETTINGS_FILE,
-    nodeconfig.CACHE,
+    paths.SETTINGS,
+    paths.NODECONFIG_CACHE,
     "/etc/os-release",
-    "/etc/eks/containerd-version.txt",
+    paths.CONTAINERD_VERSION,
     "/etc/eks/kubelet/environment",
-    "/proc/self/mountinfo",
-    "/proc/meminfo",
+    paths.MOUNTINFO,
+    paths.MEMINFO,
 )
-_DIRECTORIES = (nodeconfig.DROPIN_DIRECTORY, "/etc/containerd/conf.d", f"{kubelet_.CONFIG}.d")
-_UNITS = ("soci-snapshotter.service", "soci-bootstrap.service", "containerd.service", "nodeadm-run.service")
+_DIRECTORIES = (paths.NODEADM_DROPINS, "/etc/containerd/conf.d", f"{paths.KUBELET_CONFIG}.d")
+_UNITS = (paths.SOCI_SERVICE, paths.BOOT_SERVICE, paths.CONTAINERD_SERVICE, paths.NODEADM_RUN_SERVICE)
 
 
 @dataclass(frozen=True)
@@ -108,13 +104,19 @@ def _member(name: str, look: Callable[[], bytes | None], kind: str) -> Iterator[
 
 def _paths(system: System, node: Node) -> list[str]:
     """Files worth having; ours by the record, and those that they depend on."""
-    paths = {*_FILES, node.daemon.config, node.containerd.config, containerd_.CONFIG, kubelet_.CONFIG}
-    paths.update(path for path in node.files if path != AGENT)
+    files = {
+        *_FILES,
+        node.daemon.config,
+        node.containerd.config,
+        paths.CONTAINERD_CONFIG,
+        paths.KUBELET_CONFIG,
+    }
+    files.update(path for path in node.files if path != paths.AGENT)
     for directory in _DIRECTORIES:
-        paths.update(f"{directory}/{name}" for name in _names(system, directory))
+        files.update(f"{directory}/{name}" for name in _names(system, directory))
     for name in _names(system, "/etc/containerd/certs.d"):
-        paths.add(f"/etc/containerd/certs.d/{name}/hosts.toml")
-    return sorted(paths - {node.daemon.program, contentstore.PAUSE_TAR})
+        files.add(f"/etc/containerd/certs.d/{name}/hosts.toml")
+    return sorted(files - {node.daemon.program, paths.PAUSE_IMAGE})
 
 
 def _names(system: System, directory: str) -> tuple[str, ...]:

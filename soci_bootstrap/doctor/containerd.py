@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from soci_bootstrap import paths
 from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL
 from soci_bootstrap.doctor.node import Effective, Node, Registry
-from soci_bootstrap.doctor.units import CONTAINERD
 
 _COUNTS_SINCE = (1, 7, 16)
 _REWIRE = f"{INSTALL}, then restart containerd on a drained node, or reboot"
@@ -14,11 +14,11 @@ _REWIRE = f"{INSTALL}, then restart containerd on a drained node, or reboot"
 def active(node: Node) -> Finding:
     """It runs."""
     expected = "containerd.service active"
-    unit = node.unit(CONTAINERD)
+    unit = node.unit(paths.CONTAINERD_SERVICE)
     if isinstance(unit, Unseen):
         return unit.judged(expected)
     if unit.load != "loaded":
-        return skip(f"no {CONTAINERD} on this node", expected)
+        return skip(f"no {paths.CONTAINERD_SERVICE} on this node", expected)
     if unit.active != "active":
         return fail(f"{unit.active} ({unit.sub}, {unit.result})", expected, "see journalctl -b -u containerd")
     return ok("active", expected)

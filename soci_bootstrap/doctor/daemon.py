@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from soci_bootstrap import paths
 from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, warn
 from soci_bootstrap.doctor.node import Node
-from soci_bootstrap.facts import SERVICE, SOCKET
 
 _OFTEN = 3
 """Restarts in one boot that are no accident any more."""
 _MEMORY_SHARE = 8
 _MEMORY_MIN = 512 << 20
-_RESTART = f"systemctl restart {SERVICE} (its snapshots and running containers are kept)"
+_RESTART = f"systemctl restart {paths.SOCI_SERVICE} (its snapshots and running containers are kept)"
 _SIGNATURES = (
     (
         "compressed digests did not match",
@@ -23,19 +23,23 @@ _SIGNATURES = (
 
 def socket_active(node: Node) -> Finding:
     """Systemd listens for it."""
-    expected = f"{SOCKET} active"
-    unit = node.unit(SOCKET)
+    expected = f"{paths.SOCI_SOCKET} active"
+    unit = node.unit(paths.SOCI_SOCKET)
     if isinstance(unit, Unseen):
         return unit.judged(expected)
     if unit.active != "active":
-        return fail(f"{unit.active} ({unit.result})", expected, f"systemctl restart {SOCKET} {SERVICE}")
+        return fail(
+            f"{unit.active} ({unit.result})",
+            expected,
+            f"systemctl restart {paths.SOCI_SOCKET} {paths.SOCI_SERVICE}",
+        )
     return ok(f"active ({unit.sub})", expected)
 
 
 def service_active(node: Node) -> Finding:
     """It runs."""
-    expected = f"{SERVICE} active"
-    unit = node.unit(SERVICE)
+    expected = f"{paths.SOCI_SERVICE} active"
+    unit = node.unit(paths.SOCI_SERVICE)
     if isinstance(unit, Unseen):
         return unit.judged(expected)
     if unit.active != "active":
@@ -43,7 +47,8 @@ def service_active(node: Node) -> Finding:
         return fail(
             f"{unit.active} ({unit.sub}, {unit.result}){last}",
             expected,
-            f"systemctl restart {SERVICE}; if it ends again: journalctl -b -u {SERVICE}",
+            f"systemctl restart {paths.SOCI_SERVICE}; if it ends again: "
+            f"journalctl -b -u {paths.SOCI_SERVICE}",
         )
     return ok(f"active, process {unit.pid}", expected)
 
@@ -61,11 +66,13 @@ def answers(node: Node) -> Finding:
 def restarts(node: Node) -> Finding:
     """It was not restarted again and again."""
     expected = f"fewer than {_OFTEN} restarts"
-    unit = node.unit(SERVICE)
+    unit = node.unit(paths.SOCI_SERVICE)
     if isinstance(unit, Unseen):
         return unit.judged(expected)
     if unit.restarts >= _OFTEN:
-        return warn(f"{unit.restarts} restarts in this boot", expected, f"see journalctl -b -u {SERVICE}")
+        return warn(
+            f"{unit.restarts} restarts in this boot", expected, f"see journalctl -b -u {paths.SOCI_SERVICE}"
+        )
     return ok(str(unit.restarts), expected)
 
 
@@ -106,9 +113,11 @@ def journal(node: Node) -> Finding:
         for text, hint in _SIGNATURES:
             if text in line.lower():
                 return warn(line[:300], expected, hint)
-    unit = node.unit(SERVICE)
+    unit = node.unit(paths.SOCI_SERVICE)
     if node.errors and not isinstance(unit, Unseen) and unit.active != "active":
-        return warn(" | ".join(e[:200] for e in node.errors[-3:]), expected, f"journalctl -b -u {SERVICE}")
+        return warn(
+            " | ".join(e[:200] for e in node.errors[-3:]), expected, f"journalctl -b -u {paths.SOCI_SERVICE}"
+        )
     if node.errors:
         return ok(f"{len(node.errors)} errors, the last: {node.errors[-1][:200]}", expected)
     return ok("none", expected)

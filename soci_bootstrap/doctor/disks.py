@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from soci_bootstrap import paths
 from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.node import Node
-from soci_bootstrap.facts import SERVICE
 
 _FREE_PERCENT = 10
 """kubelet on EKS evicts pods below this (evictionHard nodefs.available)."""
@@ -22,7 +22,7 @@ def database(node: Node) -> Finding:
         return fail(
             f"{node.process.astray}: another file stands there now, as after a move of the disk",
             expected,
-            f"drain the node, then systemctl restart {SERVICE} containerd, or replace it",
+            f"drain the node, then systemctl restart {paths.SOCI_SERVICE} containerd, or replace it",
         )
     return ok("they are", expected)
 

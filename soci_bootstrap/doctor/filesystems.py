@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 
+from soci_bootstrap import paths
 from soci_bootstrap.doctor import outputs
 from soci_bootstrap.doctor.finding import Unseen, attempt
 from soci_bootstrap.doctor.node import Disk
 from soci_bootstrap.system import System
-
-_MOUNTINFO = "/proc/self/mountinfo"
 
 
 def observe(system: System, path: str) -> Disk:
@@ -35,7 +34,7 @@ def mount(system: System, path: str) -> tuple[str, tuple[str, ...]]:
     """What is mounted where a path lies, and how; nothing is known of that below ``--root``."""
     if not system.live:
         return "", ()
-    data = system.read(_MOUNTINFO) or b""
+    data = system.read(paths.MOUNTINFO) or b""
     return outputs.mount_of(data.decode("utf-8", "replace"), os.path.realpath(path))
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from soci_bootstrap import releases
+from soci_bootstrap import paths, releases
 from soci_bootstrap.doctor.finding import NEEDS_ROOT, Finding, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL, difference, own, rewired, wanted
 from soci_bootstrap.doctor.node import Held, Node
-from soci_bootstrap.record import RECORD, ROLLING_BACK
-from soci_bootstrap.units import AGENT
+from soci_bootstrap.record import ROLLING_BACK
 
 _LISTED = 5
 
@@ -38,7 +37,7 @@ def platform(node: Node) -> Finding:
 
 def record(node: Node) -> Finding:
     """What install left can be read: the hooks and the boot-time unit need it."""
-    expected = f"{RECORD}, as install writes it"
+    expected = f"{paths.RECORD}, as install writes it"
     if isinstance(node.record, Unseen):
         return node.record.judged(expected)
     if node.record is None:
@@ -73,7 +72,7 @@ def installed(node: Node) -> Finding:
 
 def python(node: Node) -> Finding:
     """The agent, and so the hooks and the boot-time unit, run on the node's Python."""
-    expected = "/usr/bin/python3"
+    expected = paths.PYTHON
     if isinstance(node.python, Unseen):
         return node.python.judged(expected)
     if node.python:
@@ -87,10 +86,12 @@ def python(node: Node) -> Finding:
 
 def agent(node: Node) -> Finding:
     """The agent is where the hooks call it, and executable."""
-    held = node.files.get(AGENT, Held())
-    found = own(node, AGENT)
+    held = node.files.get(paths.AGENT, Held())
+    found = own(node, paths.AGENT)
     if found.status in {"ok", "skip"} and isinstance(held, Held) and not held.entry.mode & 0o111:
-        return fail(f"{AGENT} is not executable", f"{AGENT} as installed", f"chmod 755 {AGENT}")
+        return fail(
+            f"{paths.AGENT} is not executable", f"{paths.AGENT} as installed", f"chmod 755 {paths.AGENT}"
+        )
     return found
 
 

@@ -6,19 +6,17 @@ import shlex
 from collections.abc import Mapping
 
 from soci_bootstrap import kubelet as kubelet_
-from soci_bootstrap import tomltext
+from soci_bootstrap import paths, tomltext
 from soci_bootstrap.desired import Desired
 from soci_bootstrap.doctor import outputs
 from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import ARGUMENTS, Daemon, Held, Kubelet
 from soci_bootstrap.doctor.units import PATHS
 from soci_bootstrap.errors import StateError
-from soci_bootstrap.facts import SERVICE, SOCKET
 from soci_bootstrap.record import Record
 from soci_bootstrap.system import System
 from soci_bootstrap.unitfiles import read_unit
-from soci_bootstrap.units import AGENT
-from soci_bootstrap.unwire import DROPIN, KEY, TABLES, Wired, config_files
+from soci_bootstrap.unwire import KEY, TABLES, Wired, config_files
 
 _ELF_HEAD = 64
 
@@ -26,12 +24,12 @@ _ELF_HEAD = 64
 def daemon(system: System, wired: Wired | None) -> Daemon:
     """SOCI's daemon as systemd would start it; what the units leave open as recorded, or the default."""
     default = Daemon(root=wired.root, address=wired.address) if wired else Daemon()
-    lines = read_unit(system, SERVICE).values("ExecStart")
+    lines = read_unit(system, paths.SOCI_SERVICE).values("ExecStart")
     try:
         words = shlex.split(lines[-1].lstrip("-@:+!")) if lines else []
     except ValueError:
         words = []
-    listens = read_unit(system, SOCKET).values("ListenStream", "Socket")
+    listens = read_unit(system, paths.SOCI_SOCKET).values("ListenStream", "Socket")
     return Daemon(
         program=words[0] if words and words[0].startswith("/") else default.program,
         config=_flag(words, "config") or default.config,
@@ -44,10 +42,10 @@ def files(
     system: System, record: Record | None, desired: Seen[Desired], binary: str
 ) -> Mapping[str, Seen[Held]]:
     """Everything that is, or should be, ours, but the daemon: its digest is taken apart."""
-    paths = {*PATHS, AGENT, DROPIN, *(record.managed if record else ())}
+    wanted = {*PATHS, paths.AGENT, paths.NODEADM_DROPIN, *(record.managed if record else ())}
     if not isinstance(desired, Unseen):
-        paths.update(item.path for item in desired.items)
-    return {path: attempt(lambda path=path: _held(system, path)) for path in sorted(paths - {binary})}  # type: ignore[misc]
+        wanted.update(item.path for item in desired.items)
+    return {path: attempt(lambda path=path: _held(system, path)) for path in sorted(wanted - {binary})}  # type: ignore[misc]
 
 
 def regular(system: System, path: str) -> bytes | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from soci_bootstrap import paths
 from soci_bootstrap.doctor.finding import Finding, Unseen, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL, desired, difference, matches, rewired
 from soci_bootstrap.doctor.node import Node
-from soci_bootstrap.doctor.units import CONTAINERD
 
 _BELOW_ROOT = "below --root nothing runs"
 _NEXT_BOOT = "it takes effect by itself: reboot, or replace the node"
@@ -22,7 +22,7 @@ def waiting(node: Node) -> str:
         return "staged: it takes effect at the next boot"
     if record.outcome == "baked":
         return "baked: it takes effect when an instance boots from this image"
-    unit = node.unit(CONTAINERD)
+    unit = node.unit(paths.CONTAINERD_SERVICE)
     if isinstance(unit, Unseen) or unit.load != "loaded" or node.failed_open:
         return ""
     if not unit.started and unit.active == "inactive":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from soci_bootstrap.contentstore import PAUSE_TAR
+from soci_bootstrap import paths
 from soci_bootstrap.desired import DISCARD_FIXED_IN
 from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL
@@ -63,7 +63,7 @@ def pause(node: Node) -> Finding:
         f"{reference}: {found}",
         expected,
         "systemctl restart containerd (its start imports it), or ctr -n k8s.io images import "
-        f"--snapshotter soci --discard-unpacked-layers=false --local {PAUSE_TAR}",
+        f"--snapshotter soci --discard-unpacked-layers=false --local {paths.PAUSE_IMAGE}",
     )
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from soci_bootstrap.containerd import SOCKET
+from soci_bootstrap import paths
 from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL
 from soci_bootstrap.doctor.node import ARGUMENTS, Effective, Node
-
-_CONTAINERD = f"unix://{SOCKET}"
 
 
 def endpoint(node: Node) -> Finding:
@@ -24,11 +22,11 @@ def endpoint(node: Node) -> Finding:
         if node.failed_open and not wired and node.answers is not True:
             return fail(
                 f"{found}, where nothing answers: kubelet can't pull",
-                _CONTAINERD,
-                f"{INSTALL}, or set imageServiceEndpoint to {_CONTAINERD} in {kubelet.source}",
+                paths.CONTAINERD_ENDPOINT,
+                f"{INSTALL}, or set imageServiceEndpoint to {paths.CONTAINERD_ENDPOINT} in {kubelet.source}",
             )
         return ok(f"{found}, set in {kubelet.source}", expected)
-    own = kubelet.endpoint in {"", _CONTAINERD}
+    own = kubelet.endpoint in {"", paths.CONTAINERD_ENDPOINT}
     if node.failed_open and own:
         return warn(f"{found}, since the node failed open", expected, "see failed-open")
     if not _ours(node):

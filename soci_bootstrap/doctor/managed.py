@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 
+from soci_bootstrap import paths
 from soci_bootstrap.doctor.finding import Finding, Seen, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.node import Held, Node
 from soci_bootstrap.items import File, Gone, Item, Link
 from soci_bootstrap.record import Managed
-from soci_bootstrap.unwire import DROPIN
 from soci_bootstrap.unwire import from_json as wired_from_json
 
 INSTALL = "run `soci-bootstrap install`"
@@ -92,7 +92,7 @@ def rewired(node: Node) -> frozenset[str]:
     wired = wired_from_json(record.wiring) if record else None
     if wired is None or not node.failed_open:
         return frozenset()
-    return frozenset({DROPIN, wired.containerd_config, wired.kubelet_config}) | frozenset(
+    return frozenset({paths.NODEADM_DROPIN, wired.containerd_config, wired.kubelet_config}) | frozenset(
         path for path in wanted(node) if wired.kubelet_dir and path.startswith(f"{wired.kubelet_dir}/")
     )
 

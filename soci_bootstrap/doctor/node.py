@@ -9,20 +9,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from soci_bootstrap import paths
 from soci_bootstrap.contentstore import ContentStore
-from soci_bootstrap.desired import CONFIG, DAEMON, Desired
+from soci_bootstrap.desired import Desired
 from soci_bootstrap.doctor.finding import Seen, Unseen
 from soci_bootstrap.nodeconfig import NodeConfig
 from soci_bootstrap.record import Record
 from soci_bootstrap.state import State
 from soci_bootstrap.tree import ABSENT, Entry
 from soci_bootstrap.tuning import Machine
-from soci_bootstrap.units import DEFAULT_ADDRESS
-from soci_bootstrap.wiring import ROOT_NAME
 
 NOT_ASKED = Unseen("not asked for")
 ARGUMENTS = "its arguments"
-DEFAULT_ROOT = f"/var/lib/containerd/{ROOT_NAME}"
 
 
 @dataclass(frozen=True)
@@ -36,10 +34,10 @@ class Daemon:
         address: the socket that its socket unit listens on.
     """
 
-    program: str = DAEMON
-    config: str = CONFIG
-    root: str = DEFAULT_ROOT
-    address: str = DEFAULT_ADDRESS
+    program: str = paths.DAEMON
+    config: str = paths.SOCI_CONFIG
+    root: str = paths.SOCI_ROOT
+    address: str = paths.SOCI_ADDRESS
 
 
 @dataclass(frozen=True)
@@ -147,8 +145,8 @@ class Containerd:
 
     present: bool = False
     version: tuple[int, int, int] | None = None
-    config: str = "/etc/containerd/config.toml"
-    root: str = "/var/lib/containerd"
+    config: str = paths.CONTAINERD_CONFIG
+    root: str = paths.CONTAINERD_ROOT
     effective: Seen[Effective] = NOT_ASKED
     others: Seen[tuple[tuple[str, str], ...]] = ()
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from soci_bootstrap import paths
 from soci_bootstrap.doctor.finding import Finding, Unseen, ok, skip, warn
 from soci_bootstrap.doctor.managed import own, wanted
 from soci_bootstrap.doctor.node import Node
-from soci_bootstrap.nodeconfig import CACHE
-from soci_bootstrap.unwire import DROPIN
 
 _GATE_VCPUS = 4
 _GATE_MEMORY = 7 << 30
@@ -14,7 +13,7 @@ _GATE_MEMORY = 7 << 30
 
 def readable(node: Node) -> Finding:
     """Nodeadm's NodeConfig can be read."""
-    expected = f"{CACHE}, where the node has nodeadm"
+    expected = f"{paths.NODECONFIG_CACHE}, where the node has nodeadm"
     if isinstance(node.node_config, Unseen):
         return node.node_config.judged(expected)
     return ok("readable, or none", expected)
@@ -22,22 +21,22 @@ def readable(node: Node) -> Finding:
 
 def dropin(node: Node) -> Finding:
     """The drop-in by which nodeadm wires containerd and kubelet at each boot."""
-    if DROPIN not in wanted(node):
-        return skip(_unknown(node) or "the wiring needs none here", DROPIN)
+    if paths.NODEADM_DROPIN not in wanted(node):
+        return skip(_unknown(node) or "the wiring needs none here", paths.NODEADM_DROPIN)
     if node.failed_open:
-        return skip("failing open replaced it", DROPIN)
+        return skip("failing open replaced it", paths.NODEADM_DROPIN)
     if node.baked:
-        return skip("baked: the first boot wires", DROPIN)
-    return own(node, DROPIN)
+        return skip("baked: the first boot wires", paths.NODEADM_DROPIN)
+    return own(node, paths.NODEADM_DROPIN)
 
 
 def later(node: Node) -> Finding:
     """No drop-in that sorts after ours overrides it."""
-    expected = f"no drop-in after {DROPIN} that names a snapshotter or an image endpoint"
+    expected = f"no drop-in after {paths.NODEADM_DROPIN} that names a snapshotter or an image endpoint"
     config = node.node_config
     if isinstance(config, Unseen):
         return config.judged(expected)
-    if DROPIN not in wanted(node):
+    if paths.NODEADM_DROPIN not in wanted(node):
         why = _unknown(node)
         return skip(why, expected) if why else ok("the wiring has no drop-in here", expected)
     if config.later:
@@ -57,7 +56,7 @@ def gate(node: Node) -> Finding:
         return config.judged(expected)
     if not config.gate:
         return ok("off", expected)
-    if DROPIN in wanted(node):
+    if paths.NODEADM_DROPIN in wanted(node):
         return ok("on, and overridden by our drop-in", expected)
     if why := _unknown(node):
         return skip(f"on; whether our drop-in overrides it is not known: {why}", expected)

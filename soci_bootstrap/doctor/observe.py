@@ -7,30 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from soci_bootstrap import (
-    containers,
-    contentstore,
-    facts,
-    probe,
-    state,
-    toml,
-)
+from soci_bootstrap import containers, facts, paths, probe, state, toml
 from soci_bootstrap import record as record_
 from soci_bootstrap.doctor import filesystems, held, planned, programs
 from soci_bootstrap.doctor.finding import NEEDS_ROOT, Seen, Unseen, attempt
-from soci_bootstrap.doctor.node import (
-    NOT_ASKED,
-    Binary,
-    Daemon,
-    Effective,
-    Images,
-    Node,
-    Process,
-    Unit,
-)
+from soci_bootstrap.doctor.node import NOT_ASKED, Binary, Daemon, Effective, Images, Node, Process, Unit
 from soci_bootstrap.doctor.tasks import Answer, Known, Task
-from soci_bootstrap.doctor.units import CONTAINERD
-from soci_bootstrap.facts import SERVICE, SOCKET
 from soci_bootstrap.record import Record
 from soci_bootstrap.system import System
 from soci_bootstrap.tree import ABSENT
@@ -82,17 +64,17 @@ def observe(system: System) -> Node:
         state=_state(system, record),
         arch=attempt(lambda: facts.architecture(planned.arch(system, known))),
         machine=attempt(facts.machine),
-        python=attempt(lambda: system.is_executable("/usr/bin/python3")),
+        python=attempt(lambda: system.is_executable(paths.PYTHON)),
         daemon=daemon,
-        service_file=_path_of(system, SERVICE),
-        socket_file=_path_of(system, SOCKET),
+        service_file=_path_of(system, paths.SOCI_SERVICE),
+        socket_file=_path_of(system, paths.SOCI_SOCKET),
         config=config.data,
         document=config.document,
         decompressor=config.path,
         decompressor_entry=attempt(lambda: system.entry(system.followed(config.path)))
         if config.path
         else ABSENT,
-        pause_cached=attempt(lambda: system.entry(contentstore.PAUSE_TAR).kind == "file") is True,
+        pause_cached=attempt(lambda: system.entry(paths.PAUSE_IMAGE).kind == "file") is True,
         soci_disk=attempt(lambda: filesystems.observe(system, daemon.root)),
     )
     node = planned.add(node, system, wanted.result(), wired)
@@ -116,7 +98,7 @@ class _Live:
 
     def __init__(self, system: System, daemon: Daemon, wired: Wired | None) -> None:
         self._system, self._daemon = system, daemon
-        self._config = wired.containerd_config if wired else "/etc/containerd/config.toml"
+        self._config = wired.containerd_config if wired else paths.CONTAINERD_CONFIG
         self._units = _if_live(system, lambda: programs.systemctl_show(system))
         self._dump = _if_live(system, lambda: programs.effective(system, self._config))
 
@@ -126,7 +108,7 @@ class _Live:
         units = self._units.result()
         effective = self._dump.result()
         node = replace(node, units=units, containerd=replace(node.containerd, effective=effective))
-        service, containerd = node.unit(SERVICE), node.unit(CONTAINERD)
+        service, containerd = node.unit(paths.SOCI_SERVICE), node.unit(paths.CONTAINERD_SERVICE)
         errors = _if_live(system, lambda: programs.journal_errors(system, service))
         answers = self._answers(service)
         node = replace(
@@ -223,7 +205,7 @@ def _path_of(system: System, unit: str) -> str:
 
 
 def _boot_id(system: System) -> str:
-    found = attempt(lambda: system.read("/proc/sys/kernel/random/boot_id"))
+    found = attempt(lambda: system.read(paths.BOOT_ID))
     return found.decode("ascii", "replace").strip() if isinstance(found, bytes) else ""
 
 

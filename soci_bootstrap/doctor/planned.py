@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from soci_bootstrap import containerd, contentstore, facts, kubelet, nodeconfig, registries
+from soci_bootstrap import containerd, contentstore, facts, kubelet, nodeconfig, paths, registries
 from soci_bootstrap.desired import Desired, desire
 from soci_bootstrap.doctor import filesystems, held, programs
 from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
@@ -14,7 +14,6 @@ from soci_bootstrap.record import Record
 from soci_bootstrap.settings import from_json
 from soci_bootstrap.system import System
 from soci_bootstrap.unitfiles import read_unit
-from soci_bootstrap.units import AGENT
 from soci_bootstrap.unwire import Wired
 
 
@@ -36,7 +35,7 @@ def observe(system: System, record: Seen[Record | None]) -> tuple[Facts, Seen[De
 def _desired(system: System, record: Record | None, observed: Facts) -> Desired:
     settings = from_json(record.settings if record else {}, "install")
     excluded = frozenset(record.excluded if record and settings.decompressor == "auto" else ())
-    return desire(settings, observed, system.read(AGENT) or b"", record, excluded)
+    return desire(settings, observed, system.read(paths.AGENT) or b"", record, excluded)
 
 
 def add(node: Node, system: System, planned: Seen[tuple[Facts, Seen[Desired]]], wired: Wired | None) -> Node:
@@ -57,7 +56,7 @@ def add(node: Node, system: System, planned: Seen[tuple[Facts, Seen[Desired]]], 
         config = attempt(lambda: nodeconfig.read(system))
         store = attempt(lambda: contentstore.observe(system, found.root))
         endpoint = attempt(
-            lambda: held.kubelet(system, kubelet.observe(system, read_unit(system, "kubelet.service")))
+            lambda: held.kubelet(system, kubelet.observe(system, read_unit(system, paths.KUBELET_SERVICE)))
         )
     return replace(
         node,
@@ -83,9 +82,9 @@ def _containerd(
     system: System, wired: Wired | None
 ) -> tuple[containerd.Containerd, Seen[tuple[registries.Registry, ...]]]:
     """By itself, with the registries that it reaches in its own way; as recorded where it can't be read."""
-    seen = attempt(lambda: containerd.observe(system, read_unit(system, "containerd.service")))
+    seen = attempt(lambda: containerd.observe(system, read_unit(system, paths.CONTAINERD_SERVICE)))
     if isinstance(seen, Unseen):
         present = attempt(lambda: system.which("containerd") is not None) is not False
-        path = wired.containerd_config if wired else containerd.CONFIG
+        path = wired.containerd_config if wired else paths.CONTAINERD_CONFIG
         return containerd.Containerd(present, None, path), seen
     return seen, attempt(lambda: registries.observe(system, seen.config, seen.config_path, seen.version))

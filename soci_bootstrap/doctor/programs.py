@@ -6,18 +6,23 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from soci_bootstrap import registries
+from soci_bootstrap import paths, registries
 from soci_bootstrap.ctr import NAMESPACE, Ctr
 from soci_bootstrap.doctor import outputs, redact
 from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import Daemon, Effective, Images, Process, Registry, Unit
 from soci_bootstrap.doctor.tasks import Task
 from soci_bootstrap.errors import BootstrapError, CommandError
-from soci_bootstrap.facts import BOOT, SERVICE, SOCKET
 from soci_bootstrap.programs import checked
 from soci_bootstrap.system import System
 
-UNITS = (SERVICE, SOCKET, "containerd.service", "kubelet.service", BOOT)
+UNITS = (
+    paths.SOCI_SERVICE,
+    paths.SOCI_SOCKET,
+    paths.CONTAINERD_SERVICE,
+    paths.KUBELET_SERVICE,
+    paths.BOOT_SERVICE,
+)
 _SECONDS = 5.0
 _JOURNAL_LINES = "500"
 _CLOCK_SLACK = 2.0
@@ -53,7 +58,7 @@ def journal_errors(system: System, unit: Seen[Unit]) -> tuple[str, ...]:
     if isinstance(unit, Unit) and unit.invocation and unit.active == "active":
         argv.append(f"_SYSTEMD_INVOCATION_ID={unit.invocation}")
     else:
-        argv += ["-u", SERVICE]
+        argv += ["-u", paths.SOCI_SERVICE]
     lines = outputs.journal_errors(checked(argv, system.run(argv, timeout=_SECONDS)))
     # doctor's output goes where a node's does: to logs that more people read than its journal.
     return tuple(map(redact.text, lines))
@@ -172,13 +177,13 @@ def _open_files(directory: str, daemon: Daemon) -> tuple[Seen[bool], Seen[str]]:
     return deleted, ""
 
 
-def _changed_since(system: System, unit: Unit, paths: tuple[str, ...]) -> tuple[str, ...]:
+def _changed_since(system: System, unit: Unit, files: tuple[str, ...]) -> tuple[str, ...]:
     import time
 
     now = time.time()
     started = now - (time.monotonic() - unit.started)
     changed = []
-    for path in paths:
+    for path in files:
         try:
             mtime = system.entry(system.followed(path)).mtime_ns / 1e9
         except BootstrapError:

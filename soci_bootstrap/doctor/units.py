@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
+from soci_bootstrap import paths
 from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, warn
 from soci_bootstrap.doctor.managed import own, wanted
 from soci_bootstrap.doctor.node import Held, Node
-from soci_bootstrap.facts import BOOT, DROPIN_NAME, SERVICE, SOCKET
-from soci_bootstrap.unitfiles import ETC
-from soci_bootstrap.units import CONTAINERD_DROPIN
 
-CONTAINERD = "containerd.service"
-SERVICE_FILE = f"{ETC}/{SERVICE}"
-SOCKET_FILE = f"{ETC}/{SOCKET}"
-SERVICE_DROPIN = f"{ETC}/{SERVICE}.d/{DROPIN_NAME}"
-BOOT_FILE = f"{ETC}/{BOOT}"
+SERVICE_FILE = f"{paths.UNITS}/{paths.SOCI_SERVICE}"
+SOCKET_FILE = f"{paths.UNITS}/{paths.SOCI_SOCKET}"
+SERVICE_DROPIN = f"{paths.UNITS}/{paths.SOCI_SERVICE}.d/{paths.UNIT_DROPIN}"
+BOOT_FILE = f"{paths.UNITS}/{paths.BOOT_SERVICE}"
 LINKS = {
-    SOCKET: f"{ETC}/sockets.target.wants/{SOCKET}",
-    SERVICE: f"{ETC}/{CONTAINERD}.wants/{SERVICE}",
-    BOOT: f"{ETC}/multi-user.target.wants/{BOOT}",
+    paths.SOCI_SOCKET: f"{paths.UNITS}/sockets.target.wants/{paths.SOCI_SOCKET}",
+    paths.SOCI_SERVICE: f"{paths.UNITS}/{paths.CONTAINERD_SERVICE}.wants/{paths.SOCI_SERVICE}",
+    paths.BOOT_SERVICE: f"{paths.UNITS}/multi-user.target.wants/{paths.BOOT_SERVICE}",
 }
-PATHS = (SERVICE_FILE, SOCKET_FILE, SERVICE_DROPIN, CONTAINERD_DROPIN, BOOT_FILE, *LINKS.values())
+PATHS = (SERVICE_FILE, SOCKET_FILE, SERVICE_DROPIN, paths.CONTAINERD_DROPIN, BOOT_FILE, *LINKS.values())
 
 
 def service(node: Node) -> Finding:
@@ -39,14 +36,14 @@ def service_dropin(node: Node) -> Finding:
 
 def hooks(node: Node) -> Finding:
     """Containerd's drop-in, without which nothing guards its start; and systemd goes by it."""
-    found = own(node, CONTAINERD_DROPIN)
-    unit = node.unit(CONTAINERD)
+    found = own(node, paths.CONTAINERD_DROPIN)
+    unit = node.unit(paths.CONTAINERD_SERVICE)
     if found.status != "ok" or isinstance(unit, Unseen) or unit.load != "loaded":
         return found
-    if CONTAINERD_DROPIN not in unit.dropins:
+    if paths.CONTAINERD_DROPIN not in unit.dropins:
         return warn(
             "systemd has not read it yet",
-            f"{CONTAINERD_DROPIN} among containerd.service's drop-ins",
+            f"{paths.CONTAINERD_DROPIN} among containerd.service's drop-ins",
             "systemctl daemon-reload",
         )
     return found
@@ -79,7 +76,7 @@ def masked(node: Node) -> Finding:
         return node.units.judged(expected)
     names = [
         name
-        for name in (SERVICE, SOCKET, BOOT)
+        for name in (paths.SOCI_SERVICE, paths.SOCI_SOCKET, paths.BOOT_SERVICE)
         if "masked" in (node.units[name].load if name in node.units else "")
         or "masked" in (node.units[name].enabled if name in node.units else "")
     ]
@@ -90,7 +87,7 @@ def masked(node: Node) -> Finding:
 
 def enabled(node: Node) -> Finding:
     """They start by themselves at the next boot."""
-    expected = f"{SOCKET}, {SERVICE} and {BOOT} enabled"
+    expected = f"{paths.SOCI_SOCKET}, {paths.SOCI_SERVICE} and {paths.BOOT_SERVICE} enabled"
     missing = [name for name in LINKS if not _is_enabled(node, name)]
     if missing:
         return warn(f"not enabled: {', '.join(missing)}", expected, f"systemctl enable {' '.join(missing)}")

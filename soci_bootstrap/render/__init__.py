@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from soci_bootstrap.errors import StateError, UsageError
+from soci_bootstrap.redact import holds_secret
 from soci_bootstrap.render.arguments import install_arguments
 from soci_bootstrap.render.imagebuilder import image_builder_component
 from soci_bootstrap.render.launch_template import launch_template
@@ -21,7 +22,6 @@ from soci_bootstrap.render.request import Request
 from soci_bootstrap.render.ssm import ssm_document
 from soci_bootstrap.render.terraform import terraform_module
 from soci_bootstrap.render.userdata import user_data
-from soci_bootstrap.urls import holds_secret
 
 if TYPE_CHECKING:
     from soci_bootstrap.console import Console

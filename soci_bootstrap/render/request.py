@@ -8,21 +8,18 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from soci_bootstrap import paths
 from soci_bootstrap.errors import UsageError
 from soci_bootstrap.render.options import RenderOptions
-from soci_bootstrap.unwire import CONTAINERD_ENDPOINT, DROPIN, ENDPOINT
+from soci_bootstrap.unwire import ENDPOINT
 
 DEFAULT_NAME = "soci"
 
-#: Where `install` and `bake` leave the agent on a node.
-AGENT = "/usr/local/sbin/soci-bootstrap"
 
-_SOCI_SOCKET = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
 _PLUGINS = {
     "v2": '[plugins."io.containerd.grpc.v1.cri".containerd]',
     "v3": "[plugins.'io.containerd.cri.v1.images']",
 }
-_SOCI_ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.soci"
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def bake_script(request: Request) -> str:
 def check_script() -> str:
     """Shell text that ends 0 where `doctor` says healthy, or pending: an image waits for its first boot."""
     return f"""\
-report=$({AGENT} doctor --json)
+report=$({paths.AGENT} doctor --json)
 status=$?
 printf '%s\\n' "$report"
 case $report in
@@ -96,7 +93,7 @@ exit "$status"
 def static_recipe(dialect: str, snapshotter_root: str | None) -> str:
     """The published NodeConfig that wires SOCI for good, in containerd's config ``v2`` or ``v3``."""
     plugin = _PLUGINS[dialect]
-    root = json.dumps(snapshotter_root or _SOCI_ROOT)  # a JSON string is a TOML basic string
+    root = json.dumps(snapshotter_root or paths.SOCI_ROOT)  # a JSON string is a TOML basic string
     return f"""\
 apiVersion: node.eks.aws/v1alpha1
 kind: NodeConfig
@@ -105,7 +102,7 @@ spec:
     config: |
       [proxy_plugins.soci]
       type = "snapshot"
-      address = "{_SOCI_SOCKET}"
+      address = "{paths.SOCI_ADDRESS}"
       [proxy_plugins.soci.exports]
       root = {root}
       {plugin}
@@ -114,7 +111,7 @@ spec:
       discard_unpacked_layers = false
   kubelet:
     config:
-      imageServiceEndpoint: unix://{_SOCI_SOCKET}
+      imageServiceEndpoint: unix://{paths.SOCI_ADDRESS}
 """
 
 
@@ -130,17 +127,17 @@ def static_override(dialect: str) -> str:
         "kind": "NodeConfig",
         "spec": {
             "containerd": {"config": config},
-            "kubelet": {"config": {ENDPOINT: CONTAINERD_ENDPOINT}},
+            "kubelet": {"config": {ENDPOINT: paths.CONTAINERD_ENDPOINT}},
         },
     }
     return f"""\
 # The NodeConfig of this document wires SOCI. Where no agent came to look after that, it must not.
-if [ "$status" != 0 ] && [ ! -e {AGENT} ] && [ -d {os.path.dirname(DROPIN)} ]; then
-  cat >{DROPIN}.tmp <<'END' &&
+if [ "$status" != 0 ] && [ ! -e {paths.AGENT} ] && [ -d {os.path.dirname(paths.NODEADM_DROPIN)} ]; then
+  cat >{paths.NODEADM_DROPIN}.tmp <<'END' &&
 {json.dumps(document)}
 END
-    mv {DROPIN}.tmp {DROPIN} &&
-    echo "soci-bootstrap: {DROPIN} puts pulls back on overlayfs"
+    mv {paths.NODEADM_DROPIN}.tmp {paths.NODEADM_DROPIN} &&
+    echo "soci-bootstrap: {paths.NODEADM_DROPIN} puts pulls back on overlayfs"
 fi
 """
 

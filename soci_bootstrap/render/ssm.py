@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from soci_bootstrap import paths
 from soci_bootstrap.render.nodeclass import DEFAULT_CLUSTER
-from soci_bootstrap.render.request import AGENT, Request, set_arguments, stub_call, without_braces
+from soci_bootstrap.render.request import Request, set_arguments, stub_call, without_braces
 from soci_bootstrap.render.text import yaml_block
 
 _DOCUMENT = """\
@@ -56,8 +57,8 @@ def _script(request: Request) -> str:
         "  *) set -- doctor ;;\n"
         "esac\n"
         "# The agent that installed knows best what to undo, and needs no network.\n"
-        f'if [ "$1" != install ] && [ -x {AGENT} ]; then\n'
-        f'  exec {AGENT} "$@"\n'
+        f'if [ "$1" != install ] && [ -x {paths.AGENT} ]; then\n'
+        f'  exec {paths.AGENT} "$@"\n'
         "fi\n"
     )
     without_braces("ssm-document", request.stub)

@@ -9,13 +9,13 @@ import pytest
 import trees
 from nodes import Node, write
 
-from soci_bootstrap import decompressor, journal, memo, preflight
+from soci_bootstrap import decompressor, memo, paths, preflight
 from soci_bootstrap.console import Console
 from soci_bootstrap.converge import Convergence
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, DecompressorError
 from soci_bootstrap.job import Job
-from soci_bootstrap.nodeconfig import DROPIN
+from soci_bootstrap.paths import NODEADM_DROPIN
 from soci_bootstrap.record import load
 from soci_bootstrap.settings import Settings
 
@@ -52,7 +52,7 @@ class Machine:
         self.broken: set[str] = set()
         self.refusal: BootstrapError | None = None
         monkeypatch.setattr(memo, "PLANNED", str(self.root / "run/soci-bootstrap/planned"))
-        monkeypatch.setattr(journal, "_SOCKET", str(tmp_path / "no journal"))
+        monkeypatch.setattr(paths, "JOURNAL", str(tmp_path / "no journal"))
         monkeypatch.setattr(preflight, "run", self.preflight)
         monkeypatch.setattr(decompressor, "self_test", self.self_test)
         monkeypatch.setattr(decompressor, "carried", lambda arch, python: None)
@@ -104,4 +104,4 @@ class Machine:
         write(self.root, {f"{CERTS}/{name}/hosts.toml": hosts})
 
     def wired(self) -> bool:
-        return b'snapshotter = \\"soci\\"' in (self.node.read(DROPIN) or b"")
+        return b'snapshotter = \\"soci\\"' in (self.node.read(NODEADM_DROPIN) or b"")

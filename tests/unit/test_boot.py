@@ -10,11 +10,9 @@ import trees
 from machines import SHOW, Machine
 from nodes import write
 
-from soci_bootstrap import boot, install, journal, memo, resources, state
-from soci_bootstrap.desired import CONFIG
+from soci_bootstrap import boot, install, journal, memo, paths, resources, state
 from soci_bootstrap.errors import PreflightError, StateError
-from soci_bootstrap.facts import SERVICE
-from soci_bootstrap.nodeconfig import DROPIN
+from soci_bootstrap.paths import NODEADM_DROPIN, SOCI_CONFIG, SOCI_SERVICE
 from soci_bootstrap.record import ROLLING_BACK, load, save
 
 
@@ -52,7 +50,7 @@ def at_boot(machine, monkeypatch):
     """`hook boot`, with the agent's bytes and without the fast way round."""
     monkeypatch.setattr(memo, "boots_unchanged", lambda: None)
     monkeypatch.setattr(resources, "agent_bytes", lambda: trees.AGENT)
-    monkeypatch.setattr("soci_bootstrap.lock.PATH", str(machine.root / "lock"))
+    monkeypatch.setattr("soci_bootstrap.paths.LOCK", str(machine.root / "lock"))
     return machine
 
 
@@ -64,7 +62,7 @@ def test_boot_without_a_record(at_boot) -> None:
 def test_boot_converges(at_boot) -> None:
     at_boot.install()
     at_boot.boots()
-    at_boot.node.remove(DROPIN)
+    at_boot.node.remove(NODEADM_DROPIN)
     boot.run(at_boot.node)
     assert at_boot.wired()
     assert state.load(at_boot.node).degraded == ""
@@ -79,14 +77,14 @@ def test_the_next_boot_takes_the_short_way(at_boot, monkeypatch, staged) -> None
         assert record is not None
         save(at_boot.node, replace(record, outcome="staged"))
     at_boot.boots()
-    at_boot.node.remove(DROPIN)
+    at_boot.node.remove(NODEADM_DROPIN)
     boot.run(at_boot.node)
     known = json.loads(at_boot.node.read(memo.PATH) or b"{}")
     assert memo._as_it_was(str(at_boot.root), known)
     assert known["inflater"] == ["/usr/bin/unpigz", "-d", "-c"]
     # It has no report for any install.
     assert known["settings"] == memo._settings([], {})
-    at_boot.node.remove(DROPIN)
+    at_boot.node.remove(NODEADM_DROPIN)
     assert not memo._as_it_was(str(at_boot.root), known)
 
 
@@ -130,7 +128,7 @@ def test_a_memo_that_cannot_be_made_is_none(at_boot) -> None:
 def test_boot_goes_on_with_no_rollback_and_undoes_none(at_boot) -> None:
     at_boot.install()
     at_boot.boots()
-    at_boot.node.remove(DROPIN)
+    at_boot.node.remove(NODEADM_DROPIN)
     record = load(at_boot.node)
     assert record is not None
     save(at_boot.node, replace(record, outcome=ROLLING_BACK))
@@ -177,19 +175,19 @@ def test_boot_waits_for_no_unit(at_boot) -> None:
     """The service comes after the boot-time unit, and would never start while that waits for it."""
     at_boot.install()
     at_boot.boots()
-    at_boot.node.remove(CONFIG)
+    at_boot.node.remove(SOCI_CONFIG)
     show = SHOW.format(socket="active").replace("inactive", "active")
     at_boot.node.programs["systemctl show"] = show.encode()
     boot.run(at_boot.node)
-    jobs = [call for call in at_boot.node.calls if SERVICE in call and " show " not in call]
-    assert jobs == [f"systemctl --no-block restart {SERVICE}"]
+    jobs = [call for call in at_boot.node.calls if SOCI_SERVICE in call and " show " not in call]
+    assert jobs == [f"systemctl --no-block restart {SOCI_SERVICE}"]
 
 
 def test_boot_is_told_although_it_can_not_be_recorded(at_boot, monkeypatch) -> None:
     at_boot.install()
     at_boot.boots()
     at_boot.node.remove("/usr/local/bin/soci-snapshotter-grpc")
-    at_boot.node.refused = (state.PATH,)
+    at_boot.node.refused = (paths.HEALTH,)
     said = []
     monkeypatch.setattr(journal, "error", said.append)
     with pytest.raises(StateError):

@@ -9,9 +9,10 @@ from corpus import servers
 from machines import CERTS, Machine
 from nodes import write
 
-from soci_bootstrap import facts, registries, state
+from soci_bootstrap import paths, registries, state
 from soci_bootstrap.errors import CommandError, PreflightError, WiringError
-from soci_bootstrap.record import RECORD, load, save
+from soci_bootstrap.paths import RECORD
+from soci_bootstrap.record import load, save
 from soci_bootstrap.settings import to_json
 
 
@@ -200,7 +201,7 @@ def test_settings_of_the_record_are_those_of_the_boot(machine) -> None:
     assert record.settings == to_json(
         replace(machine.settings, parallel_pull={"max_concurrent_downloads": 7})
     )
-    assert facts.SERVICE in record.units_active
+    assert paths.SOCI_SERVICE in record.units_active
 
 
 def test_what_kept_it_from_looking_is_said_once(machine) -> None:

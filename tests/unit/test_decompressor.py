@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from soci_bootstrap import decompressor, resources
+from soci_bootstrap import paths, resources
 from soci_bootstrap.decompressor import Case, carried, cases, faster_than, self_test
 from soci_bootstrap.errors import CommandError, DecompressorError
 from soci_bootstrap.programs import Completed
@@ -340,4 +340,4 @@ class TestOurs:
 
 
 def test_the_constants_fit_the_node() -> None:
-    assert decompressor.SCRIPT.startswith(decompressor.LIBEXEC + "/")
+    assert paths.DECOMPRESSOR.startswith(paths.LIBEXEC + "/")

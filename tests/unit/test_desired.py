@@ -5,15 +5,16 @@ from dataclasses import replace
 import pytest
 from known import FACTS, facts
 
-from soci_bootstrap import decompressor, releases, toml
+from soci_bootstrap import decompressor, paths, releases, toml
 from soci_bootstrap.containerd import NamedSoci
 from soci_bootstrap.contentstore import ContentStore
 from soci_bootstrap.decompressor import CarriedFile
-from soci_bootstrap.desired import CONFIG, DAEMON, GATE_CONFIG, Desired, desire
+from soci_bootstrap.desired import Desired, desire
 from soci_bootstrap.errors import DecompressorError, UsageError, WiringError
 from soci_bootstrap.facts import AmiSoci, UnitState
 from soci_bootstrap.items import Daemon, File
 from soci_bootstrap.nodeconfig import NodeConfig
+from soci_bootstrap.paths import DAEMON, SOCI_CONFIG, SOCI_CONFIG_BESIDE_GATE
 from soci_bootstrap.record import Binary, Record
 from soci_bootstrap.settings import Settings
 
@@ -79,7 +80,7 @@ def test_an_eks_node() -> None:
     ]
     assert (desired.daemon, desired.config, desired.version, desired.sha256) == (
         DAEMON,
-        CONFIG,
+        SOCI_CONFIG,
         NEWEST,
         PINNED,
     )
@@ -145,10 +146,10 @@ def test_a_version_that_is_too_old() -> None:
 
 def test_the_gates_config_is_the_gates() -> None:
     desired = wanted(facts(node_config=NodeConfig(gate=True)))
-    assert desired.config == GATE_CONFIG
+    assert desired.config == SOCI_CONFIG_BESIDE_GATE
     drop_in = next(item for item in desired.items if item.name == "service-drop-in")
     assert isinstance(drop_in, File)
-    assert f"--config {GATE_CONFIG}".encode() in drop_in.data
+    assert f"--config {SOCI_CONFIG_BESIDE_GATE}".encode() in drop_in.data
     assert "gate-drop-in" in names(desired)
 
 
@@ -222,13 +223,13 @@ UNPIGZ = {"unpigz": "/usr/bin/unpigz"}
     ("programs", "excluded", "asked", "kind", "path"),
     [
         (BOTH, (), "auto", "igzip", "/usr/bin/igzip"),
-        (UNPIGZ, (), "auto", "isal", decompressor.SCRIPT),
-        ({}, (), "auto", "isal", decompressor.SCRIPT),
+        (UNPIGZ, (), "auto", "isal", paths.DECOMPRESSOR),
+        ({}, (), "auto", "isal", paths.DECOMPRESSOR),
         (UNPIGZ, ("isal",), "auto", "unpigz", "/usr/bin/unpigz"),
         (UNPIGZ, ("isal", "unpigz"), "auto", "none", None),
-        (BOTH, ("igzip",), "auto", "isal", decompressor.SCRIPT),
+        (BOTH, ("igzip",), "auto", "isal", paths.DECOMPRESSOR),
         (BOTH, (), "unpigz", "unpigz", "/usr/bin/unpigz"),
-        (BOTH, (), "isal", "isal", decompressor.SCRIPT),
+        (BOTH, (), "isal", "isal", paths.DECOMPRESSOR),
         (BOTH, (), "none", "none", None),
         ({}, (), "/opt/gunzip", "path", "/opt/gunzip"),
     ],

@@ -151,16 +151,6 @@ def test_every_script_in_the_readme_exists() -> None:
         assert (ROOT / script).is_file(), script
 
 
-def test_the_table_of_files_names_every_module_and_no_other() -> None:
-    table = re.findall(r"^\| .*", (ROOT / "CONTRIBUTING.md").read_text(), re.MULTILINE)
-    named = set(re.findall(r"`(\w+)/?`", "\n".join(line.split("|")[2] for line in table)))
-    package = ROOT / "soci_bootstrap"
-    modules = {path.stem for path in package.glob("[!_]*.py")}
-    modules |= {path.parent.name for path in package.glob("*/__init__.py")}
-    assert modules - named == set()
-    assert named - modules <= {"soci_bootstrap", "data", *(command.name for command in COMMANDS)}
-
-
 def test_the_guide_to_tuning_says_what_nodes_get() -> None:
     text = (ROOT / "docs/tuning.md").read_text()
     rows = re.findall(r"^\| (\d+), ([\d.]+) \| (\d+) \| (\d+) \| (-?\d+) \| (-?\d+) \|$", text, re.MULTILINE)

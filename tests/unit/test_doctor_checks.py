@@ -11,12 +11,11 @@ import pytest
 
 from soci_bootstrap import snapshotter, toml
 from soci_bootstrap.contentstore import ContentStore
-from soci_bootstrap.desired import CONFIG, DAEMON, Desired
+from soci_bootstrap.desired import Desired
 from soci_bootstrap.doctor import table
 from soci_bootstrap.doctor.finding import EXIT_STATUS, NEEDS_ROOT, Check, Status, Unseen, attempt, verdict
 from soci_bootstrap.doctor.node import (
     ARGUMENTS,
-    DEFAULT_ROOT,
     Binary,
     Containerd,
     Disk,
@@ -34,13 +33,21 @@ from soci_bootstrap.doctor.units import LINKS, PATHS, SERVICE_DROPIN, SERVICE_FI
 from soci_bootstrap.errors import CommandError, StateError
 from soci_bootstrap.items import File, Gone, Phase
 from soci_bootstrap.nodeconfig import NodeConfig
+from soci_bootstrap.paths import (
+    AGENT,
+    CONTAINERD_DROPIN,
+    DAEMON,
+    GATE_DROPIN,
+    NODEADM_DROPIN,
+    SOCI_ADDRESS,
+    SOCI_CONFIG,
+    SOCI_ROOT,
+)
 from soci_bootstrap.record import Binary as Recorded
 from soci_bootstrap.record import Managed, Record
 from soci_bootstrap.state import State
 from soci_bootstrap.tree import ABSENT, Entry
 from soci_bootstrap.tuning import Decompressor, Machine, tune
-from soci_bootstrap.units import AGENT, CONTAINERD_DROPIN, DEFAULT_ADDRESS, NODEADM_DROPIN
-from soci_bootstrap.unwire import DROPIN
 from soci_bootstrap.wiring import Wiring
 
 GIB = 1 << 30
@@ -48,16 +55,16 @@ UNPIGZ = Decompressor("unpigz", "/usr/bin/unpigz", ("-d", "-c"))
 PULL = tune(Machine(8, 32 * GIB), UNPIGZ, discard_unpacked_layers=True)
 TEXT = snapshotter.render(PULL)
 PAUSE = "localhost/kubernetes/pause:latest"
-ENDPOINT = f"unix://{DEFAULT_ADDRESS}"
+ENDPOINT = f"unix://{SOCI_ADDRESS}"
 CONTAINERDS = "unix:///run/containerd/containerd.sock"
 SERVICE, SOCKET, BOOT = "soci-snapshotter.service", "soci-snapshotter.socket", "soci-bootstrap.service"
 TARGETS = {path: f"/etc/systemd/system/{name}" for name, path in LINKS.items()}
-FILES = (*(path for path in PATHS if path not in TARGETS), AGENT, DROPIN)
+FILES = (*(path for path in PATHS if path not in TARGETS), AGENT, NODEADM_DROPIN)
 WIRED = {
     "mode": "nodeadm",
     "dialect": "v3",
-    "address": DEFAULT_ADDRESS,
-    "root": DEFAULT_ROOT,
+    "address": SOCI_ADDRESS,
+    "root": SOCI_ROOT,
     "static": False,
     "containerd_config": "/etc/containerd/config.toml",
     "kubelet_config": "/etc/kubernetes/kubelet/config.json",
@@ -77,13 +84,13 @@ def mode(path: str) -> int:
 MANAGED = {
     **{path: Managed("file", mode(path), digest(path)) for path in FILES},
     **{path: Managed("link", target=target) for path, target in TARGETS.items()},
-    CONFIG: Managed("file", 0o644, hashlib.sha256(TEXT).hexdigest()),
+    SOCI_CONFIG: Managed("file", 0o644, hashlib.sha256(TEXT).hexdigest()),
     DAEMON: Managed("file", 0o755, digest(DAEMON)),
 }
 HELD: dict[str, Any] = {
     **{path: Held(Entry("file", mode(path)), digest(path)) for path in FILES},
     **{path: Held(Entry("link", target=target)) for path, target in TARGETS.items()},
-    CONFIG: Held(Entry("file", 0o644), hashlib.sha256(TEXT).hexdigest()),
+    SOCI_CONFIG: Held(Entry("file", 0o644), hashlib.sha256(TEXT).hexdigest()),
 }
 RECORD = Record(
     outcome="installed",
@@ -94,11 +101,11 @@ RECORD = Record(
     wiring=WIRED,
 )
 DESIRED = Desired(
-    (File("config", CONFIG, TEXT, Phase.CONFIGURATION),),
-    Wiring("nodeadm", "v3", DEFAULT_ADDRESS, DEFAULT_ROOT, False, (), None),
+    (File("config", SOCI_CONFIG, TEXT, Phase.CONFIGURATION),),
+    Wiring("nodeadm", "v3", SOCI_ADDRESS, SOCI_ROOT, False, (), None),
     UNPIGZ,
     DAEMON,
-    CONFIG,
+    SOCI_CONFIG,
     "0.15.0",
     None,
 )
@@ -109,7 +116,7 @@ UNITS = {
     "kubelet.service": Unit("loaded", "active", "running", started=10.0),
     BOOT: Unit("loaded", "inactive", "dead", "enabled", started=0.0),
 }
-EFFECTIVE = Effective("soci", True, True, DEFAULT_ADDRESS, DEFAULT_ROOT, PAUSE)
+EFFECTIVE = Effective("soci", True, True, SOCI_ADDRESS, SOCI_ROOT, PAUSE)
 DISK = Disk(1, "/dev/nvme0n1p1", 50 * GIB, 100 * GIB, 900_000, 1_000_000)
 WELL = Node(
     boot_id="this",
@@ -185,7 +192,7 @@ def machine(vcpus: int, gib: float, config: NodeConfig, **changed: Any) -> Node:
 
 
 def wants(data: bytes) -> Desired:
-    return replace(DESIRED, items=(File("config", CONFIG, data, Phase.CONFIGURATION),))
+    return replace(DESIRED, items=(File("config", SOCI_CONFIG, data, Phase.CONFIGURATION),))
 
 
 FAILED_OPEN = State(degraded="SOCI did not answer", at="2026-01-01T00:00:00Z", boot_id="this")
@@ -205,10 +212,10 @@ class Case:
 
 
 def without_dropin() -> Node:
-    return recorded(managed={path: managed for path, managed in MANAGED.items() if path != DROPIN})
+    return recorded(managed={path: managed for path, managed in MANAGED.items() if path != NODEADM_DROPIN})
 
 
-WIRED_BY_THE_USER = replace(DESIRED, items=(Gone("wiring", DROPIN, Phase.WIRING),))
+WIRED_BY_THE_USER = replace(DESIRED, items=(Gone("wiring", NODEADM_DROPIN, Phase.WIRING),))
 SMALLER = tune(Machine(2, 4 * GIB), UNPIGZ, discard_unpacked_layers=True)
 KEEPING = tune(Machine(8, 32 * GIB), UNPIGZ, discard_unpacked_layers=False)
 EDITED = Held(Entry("file", 0o644), "0" * 64)
@@ -260,7 +267,7 @@ CASES = [
     Case("binary.version", binary(version=(0, b"v0.9.0")), "fail", "no parallel pull"),
     Case("binary.version", binary(version=(0, b"version v0.14.1")), "warn", "0.14.1"),
     Case("binary.version", binary(version=(0, b"hello")), "warn", "no version"),
-    Case("config.present", replace(WELL, config=None), "fail", f"nothing at {CONFIG}"),
+    Case("config.present", replace(WELL, config=None), "fail", f"nothing at {SOCI_CONFIG}"),
     Case(
         "config.present", replace(WELL, config=Unseen("is no regular file", "move it")), "warn", "no regular"
     ),
@@ -313,20 +320,20 @@ CASES = [
     Case("units.masked", unit(SERVICE, enabled="masked-runtime"), "fail", SERVICE),
     Case("units.loaded", unit(SERVICE, reload=True), "warn", SERVICE),
     Case("node-config", replace(WELL, node_config=Unseen("not JSON", "see nodeadm")), "warn", "not JSON"),
-    Case("node-config.drop-in", held(DROPIN, GONE), "fail", "nothing"),
-    Case("node-config.drop-in", replace(held(DROPIN, GONE), state=FAILED_OPEN), "skip", "replaced"),
+    Case("node-config.drop-in", held(NODEADM_DROPIN, GONE), "fail", "nothing"),
+    Case("node-config.drop-in", replace(held(NODEADM_DROPIN, GONE), state=FAILED_OPEN), "skip", "replaced"),
     Case("node-config.drop-in", without_dropin(), "skip", "none here"),
     Case(
         "node-config.drop-in",
-        replace(held(DROPIN, GONE), desired=WIRED_BY_THE_USER),
+        replace(held(NODEADM_DROPIN, GONE), desired=WIRED_BY_THE_USER),
         "ok",
         "nothing is needed",
     ),
     Case(
         "node-config.drop-in",
         replace(
-            recorded(managed={**MANAGED, DROPIN: Managed("absent")}),
-            files={**HELD, DROPIN: EDITED},
+            recorded(managed={**MANAGED, NODEADM_DROPIN: Managed("absent")}),
+            files={**HELD, NODEADM_DROPIN: EDITED},
             desired=WIRED_BY_THE_USER,
         ),
         "warn",
@@ -351,13 +358,13 @@ CASES = [
     Case("files", held(LINKS[SOCKET], Held(Entry("link", target="/x"))), "warn", "leads to /x"),
     Case("files", held(AGENT, Held(Entry("dir"))), "warn", "a dir instead of a file"),
     Case("files", held(AGENT, Unseen(NEEDS_ROOT)), "ok", "unreadable"),
-    Case("files", replace(held(DROPIN, GONE), state=FAILED_OPEN), "ok"),
+    Case("files", replace(held(NODEADM_DROPIN, GONE), state=FAILED_OPEN), "ok"),
     Case("files", replace(WELL, record=None), "skip", "no record"),
     Case(
         "files",
         replace(
-            recorded(managed={**MANAGED, NODEADM_DROPIN: Managed("absent")}),
-            files={**HELD, NODEADM_DROPIN: EDITED},
+            recorded(managed={**MANAGED, GATE_DROPIN: Managed("absent")}),
+            files={**HELD, GATE_DROPIN: EDITED},
         ),
         "warn",
         "though it was removed",
@@ -410,7 +417,9 @@ CASES = [
     Case("soci.answers", replace(WELL, answers=Unseen(NEEDS_ROOT)), "skip", NEEDS_ROOT),
     Case("service.restarts", unit(SERVICE, restarts=2), "ok", "2"),
     Case("service.restarts", unit(SERVICE, restarts=3), "warn", "3"),
-    Case("service.current", replace(WELL, process=Process(1, older_than=(CONFIG,))), "warn", CONFIG),
+    Case(
+        "service.current", replace(WELL, process=Process(1, older_than=(SOCI_CONFIG,))), "warn", SOCI_CONFIG
+    ),
     Case("service.current", replace(WELL, process=Process(1, deleted=True)), "warn", DAEMON),
     Case("service.memory", replace(WELL, process=Process(5 * GIB)), "warn", "5120 MiB"),
     Case("service.memory", replace(WELL, process=Process(Unseen(NEEDS_ROOT))), "skip", NEEDS_ROOT),
@@ -495,7 +504,7 @@ CASES = [
     Case("containerd.plugin", effective(address="/run/other.sock"), "fail", "other.sock"),
     Case("containerd.exports", effective(root="/var/lib/other"), "fail", "/var/lib/other", "broken"),
     Case("containerd.exports", effective(root=""), "warn", "no exports.root"),
-    Case("containerd.exports", effective(root=f"{DEFAULT_ROOT}/"), "ok"),
+    Case("containerd.exports", effective(root=f"{SOCI_ROOT}/"), "ok"),
     Case("containerd.annotations", effective(annotations=False), "fail", "disable_snapshot_annotations"),
     Case("containerd.unpacks", effective(unpacks=4), "warn", "13264"),
     Case(
@@ -565,7 +574,7 @@ CASES = [
         "containers run on SOCI while",
     ),
     Case("snapshots", replace(WELL, images=Images()), "skip"),
-    Case("plan", replace(WELL, desired=wants(snapshotter.render(SMALLER))), "warn", CONFIG, "pending"),
+    Case("plan", replace(WELL, desired=wants(snapshotter.render(SMALLER))), "warn", SOCI_CONFIG, "pending"),
     Case(
         "facts",
         replace(WELL, desired=Unseen("no containerd", "install it")),
@@ -579,13 +588,13 @@ CASES = [
         "plan",
         replace(
             WELL,
-            desired=replace(DESIRED, items=(Gone("gate", NODEADM_DROPIN, Phase.WIRING),)),
-            files={**HELD, NODEADM_DROPIN: EDITED},
+            desired=replace(DESIRED, items=(Gone("gate", GATE_DROPIN, Phase.WIRING),)),
+            files={**HELD, GATE_DROPIN: EDITED},
         ),
         "warn",
-        NODEADM_DROPIN,
+        GATE_DROPIN,
     ),
-    Case("plan", held(CONFIG, EDITED), "ok"),
+    Case("plan", held(SOCI_CONFIG, EDITED), "ok"),
 ]
 
 
@@ -650,7 +659,7 @@ HIDDEN = replace(WELL, record=Unseen(NEEDS_ROOT), desired=Unseen(NEEDS_ROOT), st
 
 
 @pytest.mark.parametrize(
-    "edited", [None, CONTAINERD_DROPIN, SERVICE_FILE, SOCKET_FILE, SERVICE_DROPIN, CONFIG]
+    "edited", [None, CONTAINERD_DROPIN, SERVICE_FILE, SOCKET_FILE, SERVICE_DROPIN, SOCI_CONFIG]
 )
 def test_without_the_record_nothing_is_said_to_be_as_installed(edited: str | None) -> None:
     files = {**HELD, edited: EDITED} if edited else HELD
@@ -683,13 +692,13 @@ def test_without_the_record_what_is_missing_is_told() -> None:
 def test_layers_that_went_away_are_no_reason_to_retune() -> None:
     kept = snapshotter.render(KEEPING)
     held_now = Held(Entry("file", 0o644), hashlib.sha256(kept).hexdigest())
-    managed = {**MANAGED, CONFIG: Managed("file", 0o644, hashlib.sha256(kept).hexdigest())}
+    managed = {**MANAGED, SOCI_CONFIG: Managed("file", 0o644, hashlib.sha256(kept).hexdigest())}
     node = replace(
         WELL,
         config=kept,
         document=toml.loads(kept, "x"),
         record=replace(RECORD, managed=managed),
-        files={**HELD, CONFIG: held_now},
+        files={**HELD, SOCI_CONFIG: held_now},
     )
     assert checked(node)["plan"].status is Status.OK
     assert checked(replace(node, desired=wants(snapshotter.render(SMALLER))))["plan"].status is Status.WARN

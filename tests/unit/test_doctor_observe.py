@@ -16,7 +16,7 @@ import pytest
 
 from soci_bootstrap import cli, doctor
 from soci_bootstrap.console import Console
-from soci_bootstrap.doctor import programs
+from soci_bootstrap.doctor import programs as doctor_programs
 from soci_bootstrap.doctor.finding import Check, Status, Unseen, verdict
 from soci_bootstrap.doctor.observe import observe
 from soci_bootstrap.doctor.rules import RULES, judge
@@ -103,7 +103,7 @@ def node(root: Path, address: str, active: str = "active", **programs: nodes.Ans
         "journalctl": b"",
         "ctr -n k8s.io snapshots": b"KEY PARENT KIND\na  Active\n",
         "ctr -n k8s.io images check": f"REF\n{PAUSE} x true\n".encode(),
-        **programs,
+        **doctor_programs,
     }
     return nodes.Node(nodes.write(root, files), answers)
 
@@ -173,7 +173,7 @@ def test_a_probe_is_removed_where_doctor_is_interrupted(
         interrupted.set()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(programs.Asked, "images", interrupt)
+    monkeypatch.setattr(doctor_programs.Asked, "images", interrupt)
     with listening(address, SETTINGS_FRAME):
         system = node(tmp_path, address, **{"ctr -n k8s.io snapshots": snapshots})
         with pytest.raises(KeyboardInterrupt):

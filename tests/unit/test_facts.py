@@ -10,8 +10,9 @@ from nodes import Node, captured, write
 from soci_bootstrap import facts, memo, resources
 from soci_bootstrap.containerd import NamedSoci
 from soci_bootstrap.errors import CommandError, StateError, UnsupportedArchitectureError
-from soci_bootstrap.facts import AMI_BINARY, SERVICE, SOCKET, AmiSoci, UnitState
+from soci_bootstrap.facts import AmiSoci, UnitState
 from soci_bootstrap.nodeconfig import NodeConfig
+from soci_bootstrap.paths import AMI_DAEMON, SOCI_SERVICE, SOCI_SOCKET
 from soci_bootstrap.programs import Completed
 from soci_bootstrap.record import Before, Record
 from soci_bootstrap.system import System
@@ -20,7 +21,7 @@ from soci_bootstrap.tuning import Machine
 
 ETC = "/etc/systemd/system"
 AMI_SOCKET = "[Socket]\nListenStream=/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock\n"
-AMI = {f"{ETC}/{SERVICE}": "[Service]\nRestart=no\n", f"{ETC}/{SOCKET}": AMI_SOCKET}
+AMI = {f"{ETC}/{SOCI_SERVICE}": "[Service]\nRestart=no\n", f"{ETC}/{SOCI_SOCKET}": AMI_SOCKET}
 ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
 SHOW = """\
 Id=soci-snapshotter.service
@@ -183,7 +184,7 @@ def test_an_image_remembers_nothing(tmp_path) -> None:
 
 # -- what the AMI brings ------------------------------------------------------------------------
 
-OURS = {f"{ETC}/{name}": resources.read(f"systemd/{name}") for name in (SERVICE, SOCKET)}
+OURS = {f"{ETC}/{name}": resources.read(f"systemd/{name}") for name in (SOCI_SERVICE, SOCI_SOCKET)}
 
 
 @pytest.mark.parametrize(
@@ -192,38 +193,38 @@ OURS = {f"{ETC}/{name}": resources.read(f"systemd/{name}") for name in (SERVICE,
         ({}, None, AmiSoci()),
         (AMI, None, AmiSoci(service=True, socket=True, address=ADDRESS)),
         (
-            {**AMI, AMI_BINARY: ""},
+            {**AMI, AMI_DAEMON: ""},
             None,
-            AmiSoci(service=True, socket=True, address=ADDRESS, binary=AMI_BINARY),
+            AmiSoci(service=True, socket=True, address=ADDRESS, binary=AMI_DAEMON),
         ),
-        ({AMI_BINARY: ""}, None, AmiSoci(binary=AMI_BINARY)),
+        ({AMI_DAEMON: ""}, None, AmiSoci(binary=AMI_DAEMON)),
         # Ours, by their bytes or by the record.
         (OURS, None, AmiSoci()),
         (
             AMI,
-            Record(before={f"{ETC}/{SERVICE}": Before(ABSENT), f"{ETC}/{SOCKET}": Before(ABSENT)}),
+            Record(before={f"{ETC}/{SOCI_SERVICE}": Before(ABSENT), f"{ETC}/{SOCI_SOCKET}": Before(ABSENT)}),
             AmiSoci(),
         ),
-        ({**OURS, f"{ETC}/{SOCKET}": AMI_SOCKET}, None, AmiSoci(socket=True, address=ADDRESS)),
-        ({f"{ETC}/{SOCKET}": "[Socket]\n"}, None, AmiSoci(socket=True)),
+        ({**OURS, f"{ETC}/{SOCI_SOCKET}": AMI_SOCKET}, None, AmiSoci(socket=True, address=ADDRESS)),
+        ({f"{ETC}/{SOCI_SOCKET}": "[Socket]\n"}, None, AmiSoci(socket=True)),
         (
             {
                 **AMI,
-                f"{ETC}/{SOCKET}.d/10-user.conf": "[Socket]\nListenStream=\nListenStream=/run/user.sock\n",
+                f"{ETC}/{SOCI_SOCKET}.d/10-user.conf": "[Socket]\nListenStream=\nListenStream=/run/x.sock\n",
             },
             None,
-            AmiSoci(service=True, socket=True, address="/run/user.sock"),
+            AmiSoci(service=True, socket=True, address="/run/x.sock"),
         ),
         # What our own drop-in says is not the AMI's.
         (
             {
                 **AMI,
-                f"{ETC}/{SOCKET}.d/50-soci-bootstrap.conf": "[Socket]\nListenStream=/run/ours.sock\n",
+                f"{ETC}/{SOCI_SOCKET}.d/50-soci-bootstrap.conf": "[Socket]\nListenStream=/run/ours.sock\n",
             },
             None,
             AmiSoci(service=True, socket=True, address=ADDRESS),
         ),
-        ({f"/usr/lib/systemd/system/{SERVICE}": "[Service]\n"}, None, AmiSoci(service=True)),
+        ({f"/usr/lib/systemd/system/{SOCI_SERVICE}": "[Service]\n"}, None, AmiSoci(service=True)),
     ],
 )
 def test_ami(tmp_path, files, record, expected) -> None:
@@ -240,7 +241,7 @@ def test_ami(tmp_path, files, record, expected) -> None:
     ],
 )
 def test_the_version_of_the_amis_daemon(tmp_path, answer, version) -> None:
-    files = {AMI_BINARY: ""}
+    files = {AMI_DAEMON: ""}
     assert node(tmp_path, files, None, **{"soci-snapshotter-grpc_--version": answer}).ami.version == version
 
 
@@ -250,8 +251,8 @@ def test_the_version_of_the_amis_daemon(tmp_path, answer, version) -> None:
 def test_unit_states(tmp_path) -> None:
     found = node(tmp_path, {})
     assert found.units == {
-        SERVICE: UnitState("active", loaded=True),
-        SOCKET: UnitState("inactive"),
+        SOCI_SERVICE: UnitState("active", loaded=True),
+        SOCI_SOCKET: UnitState("inactive"),
         "containerd.service": UnitState("active", loaded=True, needs_reload=True),
     }
 

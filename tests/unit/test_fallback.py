@@ -11,7 +11,7 @@ from nodes import Node, captured, write
 
 from soci_bootstrap import nodeconfig, state
 from soci_bootstrap.errors import PreflightError
-from soci_bootstrap.nodeconfig import CACHE, DROPIN
+from soci_bootstrap.paths import NODEADM_DROPIN, NODECONFIG_CACHE
 from soci_bootstrap.record import load
 
 
@@ -21,11 +21,11 @@ def machine(tmp_path, monkeypatch):
 
 
 def static(machine) -> None:
-    trees.put(machine.root, CACHE, captured("nodeadm-cache-static-soci.json").decode())
+    trees.put(machine.root, NODECONFIG_CACHE, captured("nodeadm-cache-static-soci.json").decode())
 
 
 def overridden(machine) -> bool:
-    spec = json.loads(machine.node.read(DROPIN) or b"{}").get("spec", {})
+    spec = json.loads(machine.node.read(NODEADM_DROPIN) or b"{}").get("spec", {})
     config = spec.get("containerd", {}).get("config", "")
     endpoint = spec.get("kubelet", {}).get("config", {}).get("imageServiceEndpoint", "")
     return 'snapshotter = "overlayfs"' in config and endpoint == "unix:///run/containerd/containerd.sock"
@@ -86,9 +86,9 @@ def test_the_outcome_is_recorded_although_it_can_not_be_overridden(machine, monk
     with pytest.raises(PreflightError):
         run.install()
     assert run.undo(everything=False) == []
-    machine.node.refused = (DROPIN,)
+    machine.node.refused = (NODEADM_DROPIN,)
     (failure,) = run.fall_back("it does not run", undone=True)
-    assert DROPIN in failure
+    assert NODEADM_DROPIN in failure
     assert state.load(machine.node).degraded == "it does not run"
     record = load(machine.node)
     assert record is not None
@@ -97,10 +97,12 @@ def test_the_outcome_is_recorded_although_it_can_not_be_overridden(machine, monk
 
 def test_the_gates_drop_in_goes(machine) -> None:
     cache = {"spec": {"featureGates": {nodeconfig.GATE: True}}}
-    trees.put(machine.root, CACHE, json.dumps(cache))
+    trees.put(machine.root, NODECONFIG_CACHE, json.dumps(cache))
     dropin = "/etc/systemd/system/containerd.service.d/10-soci-snapshotter.conf"
     write(machine.root, {dropin: "[Unit]\nRequires=soci-snapshotter.service\n"})
     machine.refusal = PreflightError("it does not run")
     machine.fail_open()
     assert machine.node.read(dropin) is None
-    assert json.loads(machine.node.read(DROPIN) or b"")["spec"]["featureGates"] == {nodeconfig.GATE: False}
+    assert json.loads(machine.node.read(NODEADM_DROPIN) or b"")["spec"]["featureGates"] == {
+        nodeconfig.GATE: False
+    }

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from soci_bootstrap import doctor, install, preview, rollback
-from soci_bootstrap.nodeconfig import CACHE, DROPIN
+from soci_bootstrap.paths import NODEADM_DROPIN, NODECONFIG_CACHE
 from tests.unit import trees
 from tests.unit.nodes import captured
 
@@ -33,23 +33,29 @@ def with_soci(root: Path) -> None:
 
 
 def without_containerd(root: Path) -> None:
-    for path in (VERSION, CONFIG, "/usr/bin/containerd", "/usr/lib/systemd/system/containerd.service", CACHE):
+    for path in (
+        VERSION,
+        CONFIG,
+        "/usr/bin/containerd",
+        "/usr/lib/systemd/system/containerd.service",
+        NODECONFIG_CACHE,
+    ):
         (root / path[1:]).unlink()
 
 
 def gated(root: Path) -> None:
     with_soci(root)
-    trees.put(root, CACHE, json.dumps(GATE))
+    trees.put(root, NODECONFIG_CACHE, json.dumps(GATE))
     trees.put(root, f"{UNITS}/containerd.service.d/10-soci-snapshotter.conf", "[Unit]\nRequires=x\n")
 
 
 def user_v2(root: Path) -> None:
-    trees.put(root, CACHE, captured("nodeadm-cache-user-v2.json"))
+    trees.put(root, NODECONFIG_CACHE, captured("nodeadm-cache-user-v2.json"))
     trees.put(root, CONFIG, captured("containerd-nodeadm-user-v2-migrated.toml"))
 
 
 def static(root: Path) -> None:
-    trees.put(root, CACHE, captured("nodeadm-cache-static-soci.json"))
+    trees.put(root, NODECONFIG_CACHE, captured("nodeadm-cache-static-soci.json"))
     trees.put(root, CONFIG, captured("containerd-nodeadm-static-soci.toml"))
 
 
@@ -70,7 +76,7 @@ V2_PLUGIN, V3_PLUGIN = "io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images
         (True, static, "nodeadm", ""),
         (True, with_soci, "nodeadm", V3_PLUGIN),
         (True, gated, "nodeadm", V3_PLUGIN),
-        (True, lambda root: trees.put(root, CACHE, json.dumps(RAID)), "nodeadm", V3_PLUGIN),
+        (True, lambda root: trees.put(root, NODECONFIG_CACHE, json.dumps(RAID)), "nodeadm", V3_PLUGIN),
         (False, plain, "direct", ""),
         (False, with_soci, "direct", ""),
         (False, gated, "direct", ""),
@@ -94,7 +100,7 @@ def test_there_and_back(
 
     done = install.run(trees.settings("install", *words), trees.QUIET)
     assert (done.outcome, done.wiring) == ("installed", wiring)
-    dropin = root / DROPIN[1:]
+    dropin = root / NODEADM_DROPIN[1:]
     assert dropin.exists() is bool(plugin)
     assert not plugin or plugin in json.loads(dropin.read_bytes())["spec"]["containerd"]["config"]
 

@@ -9,11 +9,12 @@ import pytest
 from daemons import SETTINGS, listening
 from nodes import CAPTURED, Node, captured, write
 
-from soci_bootstrap import boot, hooks, journal, state
+from soci_bootstrap import boot, hooks, paths, state
 from soci_bootstrap import hook as hook_command
+from soci_bootstrap.paths import CONTAINERD_ENDPOINT
 from soci_bootstrap.programs import Completed
 from soci_bootstrap.state import State
-from soci_bootstrap.unwire import CONTAINERD_ENDPOINT, Wired
+from soci_bootstrap.unwire import Wired
 
 CONFIG = "/etc/containerd/config.toml"
 KUBELET = "/etc/kubernetes/kubelet/config.json.d/40-nodeadm.conf"
@@ -59,11 +60,11 @@ class Hook:
             kubelet_dir="/etc/kubernetes/kubelet/config.json.d",
             fallback="",
         )
-        monkeypatch.setattr(hooks, "RESTART_OWED", str(self.owed))
-        monkeypatch.setattr(hooks, "RESTARTED", str(self.owed.with_name("restarted")))
+        monkeypatch.setattr(paths, "RESTART_OWED", str(self.owed))
+        monkeypatch.setattr(paths, "RESTARTED", str(self.owed.with_name("restarted")))
         monkeypatch.setattr(hooks, "_PATIENCE", 0.05)
         monkeypatch.setattr(hooks, "_PATIENCE_IN_USE", 0.05)
-        monkeypatch.setattr(journal, "_SOCKET", str(tmp_path / "no journal"))
+        monkeypatch.setattr(paths, "JOURNAL", str(tmp_path / "no journal"))
 
     def node(self, programs=None, outcome="installed", config=STATIC, **files) -> Node:
         endpoint = captured("kubelet-40-nodeadm.conf").replace(
@@ -73,7 +74,7 @@ class Hook:
         config = config.replace(
             b"/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock", str(self.address).encode()
         )
-        tree = {CONFIG: config, KUBELET: endpoint, hooks.RECORD: json.dumps(record), **PAUSE, **files}
+        tree = {CONFIG: config, KUBELET: endpoint, paths.RECORD: json.dumps(record), **PAUSE, **files}
         return Node(write(self.root, tree), programs if programs is not None else WORKS)
 
     def daemon(self, *said: bytes) -> None:
@@ -181,9 +182,9 @@ def test_guard_tells_the_journal_although_nothing_can_be_written(hook, capsys) -
 @pytest.mark.parametrize("run", [hooks.guard, hooks.verify])
 def test_a_node_that_was_never_wired(hook, record, run) -> None:
     node = hook.node()
-    node.remove(hooks.RECORD)
+    node.remove(paths.RECORD)
     if record is not None:
-        write(hook.root, {hooks.RECORD: record})
+        write(hook.root, {paths.RECORD: record})
     run(node)
     assert wired(node)
     assert node.calls == []
@@ -291,7 +292,7 @@ def test_no_restart_where_another_start_would_end_here_again(hook) -> None:
 def test_containerd_is_restarted_though_the_record_can_not_be_written(hook) -> None:
     hook.daemon(SETTINGS)
     node = hook.node({**WORKS, f"{CTR}images import": STOPPED})
-    node.refused = (state.PATH,)
+    node.refused = (paths.HEALTH,)
     hooks.verify(node)
     assert unwired(node)
     assert node.calls[-1] == "systemctl --no-block restart containerd.service"

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import socket
 
-from soci_bootstrap import journal
+from soci_bootstrap import journal, paths
 
 
 def test_one_line_with_its_priority(tmp_path, monkeypatch) -> None:
     path = str(tmp_path / "socket")
-    monkeypatch.setattr(journal, "_SOCKET", path)
+    monkeypatch.setattr(paths, "JOURNAL", path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
         daemon.bind(path)
         daemon.settimeout(5)
@@ -20,13 +20,13 @@ def test_one_line_with_its_priority(tmp_path, monkeypatch) -> None:
 
 
 def test_a_node_without_a_journal(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(journal, "_SOCKET", str(tmp_path / "none"))
+    monkeypatch.setattr(paths, "JOURNAL", str(tmp_path / "none"))
     journal.error("unheard")
 
 
 def test_a_message_too_long_for_a_datagram(tmp_path, monkeypatch) -> None:
     path = str(tmp_path / "socket")
-    monkeypatch.setattr(journal, "_SOCKET", path)
+    monkeypatch.setattr(paths, "JOURNAL", path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as daemon:
         daemon.bind(path)
         journal.error("x" * 10_000_000)

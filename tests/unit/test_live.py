@@ -14,10 +14,11 @@ from soci_bootstrap.errors import CommandError, PreflightError
 from soci_bootstrap.facts import Facts, UnitState
 from soci_bootstrap.items import File, Gone, Phase
 from soci_bootstrap.live import Running
+from soci_bootstrap.paths import NODEADM_DROPIN
 from soci_bootstrap.record import Managed, Record
 from soci_bootstrap.state import State
 from soci_bootstrap.switch import Effect, Switch
-from soci_bootstrap.unwire import DROPIN, Wired
+from soci_bootstrap.unwire import Wired
 from tests.unit import nodes, trees
 
 ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
@@ -155,8 +156,8 @@ def test_effect(tmp_path, active, due, mode, config, ran, record, pending, tasks
     assert found is effect
 
 
-FILE = File("wiring", DROPIN, b"{}", Phase.WIRING)
-KEPT = {DROPIN: Managed("file", 0o644, switch._digest(b"{}"), phase=Phase.WIRING)}
+FILE = File("wiring", NODEADM_DROPIN, b"{}", Phase.WIRING)
+KEPT = {NODEADM_DROPIN: Managed("file", 0o644, switch._digest(b"{}"), phase=Phase.WIRING)}
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ KEPT = {DROPIN: Managed("file", 0o644, switch._digest(b"{}"), phase=Phase.WIRING
         (FILE, "nodeadm", replace(INSTALLED, outcome="degraded", managed=KEPT), True),
         # What was merged is read by containerd's next start: it has to be told.
         (FILE, "direct", replace(INSTALLED, managed=KEPT), True),
-        (Gone("wiring", DROPIN, Phase.WIRING), "nodeadm", replace(INSTALLED, managed=KEPT), True),
+        (Gone("wiring", NODEADM_DROPIN, Phase.WIRING), "nodeadm", replace(INSTALLED, managed=KEPT), True),
         (replace(FILE, phase=Phase.CONFIGURATION), "nodeadm", None, False),
     ],
 )

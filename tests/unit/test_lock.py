@@ -9,7 +9,7 @@ from threading import Event, Thread
 
 import pytest
 
-from soci_bootstrap import lock
+from soci_bootstrap import lock, paths
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import LockHeldError, StateError
 from soci_bootstrap.system import System
@@ -18,7 +18,7 @@ from tests.unit import trees
 
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
-    monkeypatch.setattr(lock, "PATH", str(tmp_path / "run/lock/soci-bootstrap.lock"))
+    monkeypatch.setattr(paths, "LOCK", str(tmp_path / "run/lock/soci-bootstrap.lock"))
     system = System(str(tmp_path))
     system.live = True
     return system
@@ -132,8 +132,8 @@ def test_an_image_is_locked_without_a_file_in_it(tmp_path: Path) -> None:
 def test_a_link_in_the_locks_place_is_not_followed(node: System, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("untouched")
-    Path(lock.PATH).parent.mkdir(parents=True)
-    Path(lock.PATH).symlink_to(victim)
+    Path(paths.LOCK).parent.mkdir(parents=True)
+    Path(paths.LOCK).symlink_to(victim)
     with pytest.raises(StateError), lock.held(node, Deadline(1)):
         raise AssertionError("it ran")
     assert victim.read_text() == "untouched"

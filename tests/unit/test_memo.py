@@ -14,7 +14,7 @@ import trees
 from nodes import write
 
 from soci_bootstrap import install, memo, resources, software
-from soci_bootstrap.record import RECORD
+from soci_bootstrap.paths import RECORD
 from soci_bootstrap.settings import load
 from soci_bootstrap.tree import read_regular
 

@@ -8,7 +8,8 @@ from nodes import captured, write
 from soci_bootstrap import nodeconfig
 from soci_bootstrap.containerd import NamedSoci
 from soci_bootstrap.errors import StateError
-from soci_bootstrap.nodeconfig import CACHE, DROPIN, NodeConfig
+from soci_bootstrap.nodeconfig import NodeConfig
+from soci_bootstrap.paths import NODEADM_DROPIN, NODECONFIG_CACHE
 from soci_bootstrap.system import System
 
 ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
@@ -39,27 +40,33 @@ def dropin(name: str) -> str:
     ("files", "expected"),
     [
         ({}, NodeConfig()),
-        ({CACHE: captured("nodeadm-cache.json")}, NodeConfig()),
-        ({CACHE: captured("nodeadm-cache-user-v2.json")}, NodeConfig(containerd=True)),
+        ({NODECONFIG_CACHE: captured("nodeadm-cache.json")}, NodeConfig()),
+        ({NODECONFIG_CACHE: captured("nodeadm-cache-user-v2.json")}, NodeConfig(containerd=True)),
         (
-            {CACHE: captured("nodeadm-cache-static-soci.json")},
+            {NODECONFIG_CACHE: captured("nodeadm-cache-static-soci.json")},
             NodeConfig(containerd=True, static=NamedSoci(ADDRESS, ROOT), image_endpoint=f"unix://{ADDRESS}"),
         ),
-        ({CACHE: cache("")}, NodeConfig()),
-        ({CACHE: cache(" \n")}, NodeConfig()),
-        ({CACHE: cache("[plugins.'io.containerd.cri.v1.runtime']\n")}, NodeConfig(containerd=True, v3=True)),
-        ({CACHE: cache(f"[{V3}]\n")}, NodeConfig(containerd=True, v3=True)),
+        ({NODECONFIG_CACHE: cache("")}, NodeConfig()),
+        ({NODECONFIG_CACHE: cache(" \n")}, NodeConfig()),
+        (
+            {NODECONFIG_CACHE: cache("[plugins.'io.containerd.cri.v1.runtime']\n")},
+            NodeConfig(containerd=True, v3=True),
+        ),
+        ({NODECONFIG_CACHE: cache(f"[{V3}]\n")}, NodeConfig(containerd=True, v3=True)),
         # Nodeadm's own test is a text test: a comment counts.
-        ({CACHE: cache("# io.containerd.cri.v1.images\n")}, NodeConfig(containerd=True, v3=True)),
-        ({CACHE: cache("oom_score = 1\n")}, NodeConfig(containerd=True)),
-        ({CACHE: cache(featureGates={"FastImagePull": True})}, NodeConfig(gate=True)),
-        ({CACHE: cache(featureGates={"FastImagePull": False})}, NodeConfig()),
-        ({CACHE: cache(featureGates=[1])}, NodeConfig()),
-        ({CACHE: cache(instance={"localStorage": {"strategy": "RAID0"}})}, NodeConfig(raid="raid0")),
-        ({CACHE: cache(kubelet={"config": {"imageServiceEndpoint": 1}})}, NodeConfig()),
-        ({CACHE: json.dumps({"spec": {"containerd": {"config": {"not": "text"}}}})}, NodeConfig()),
-        ({CACHE: json.dumps({"spec": None})}, NodeConfig()),
-        ({CACHE: "{}"}, NodeConfig()),
+        ({NODECONFIG_CACHE: cache("# io.containerd.cri.v1.images\n")}, NodeConfig(containerd=True, v3=True)),
+        ({NODECONFIG_CACHE: cache("oom_score = 1\n")}, NodeConfig(containerd=True)),
+        ({NODECONFIG_CACHE: cache(featureGates={"FastImagePull": True})}, NodeConfig(gate=True)),
+        ({NODECONFIG_CACHE: cache(featureGates={"FastImagePull": False})}, NodeConfig()),
+        ({NODECONFIG_CACHE: cache(featureGates=[1])}, NodeConfig()),
+        (
+            {NODECONFIG_CACHE: cache(instance={"localStorage": {"strategy": "RAID0"}})},
+            NodeConfig(raid="raid0"),
+        ),
+        ({NODECONFIG_CACHE: cache(kubelet={"config": {"imageServiceEndpoint": 1}})}, NodeConfig()),
+        ({NODECONFIG_CACHE: json.dumps({"spec": {"containerd": {"config": {"not": "text"}}}})}, NodeConfig()),
+        ({NODECONFIG_CACHE: json.dumps({"spec": None})}, NodeConfig()),
+        ({NODECONFIG_CACHE: "{}"}, NodeConfig()),
     ],
 )
 def test_cache(tmp_path, files, expected) -> None:
@@ -87,7 +94,7 @@ def test_cache(tmp_path, files, expected) -> None:
     ],
 )
 def test_static_wiring(tmp_path, config, static) -> None:
-    assert seen(tmp_path, {CACHE: cache(config)}).static == static
+    assert seen(tmp_path, {NODECONFIG_CACHE: cache(config)}).static == static
 
 
 @pytest.mark.parametrize(
@@ -103,12 +110,12 @@ def test_static_wiring(tmp_path, config, static) -> None:
 )
 def test_a_cache_that_can_not_be_used(tmp_path, data, found) -> None:
     with pytest.raises(StateError, match=found):
-        seen(tmp_path, {CACHE: data})
+        seen(tmp_path, {NODECONFIG_CACHE: data})
 
 
 def test_an_image_has_no_user_data(tmp_path) -> None:
     files = {
-        CACHE: cache(f"[{V3}]\n"),
+        NODECONFIG_CACHE: cache(f"[{V3}]\n"),
         dropin("10-a.json"): '{"spec": {"featureGates": {"FastImagePull": true}}}',
     }
     assert seen(tmp_path, files, cached=False) == NodeConfig(gate=True)
@@ -137,7 +144,7 @@ YAML = "spec:\n  containerd:\n    config: |\n      {}\n"
     ],
 )
 def test_the_dialect_of_other_drop_ins(tmp_path, name, text, containerd, v3) -> None:
-    found = seen(tmp_path, {dropin(name): text, CACHE: cache()})
+    found = seen(tmp_path, {dropin(name): text, NODECONFIG_CACHE: cache()})
     assert (found.containerd, found.v3) == (containerd, v3)
 
 
@@ -155,7 +162,7 @@ def test_the_dialect_of_other_drop_ins(tmp_path, name, text, containerd, v3) -> 
     ],
 )
 def test_the_gate_in_other_drop_ins(tmp_path, cached, text, gate) -> None:
-    files = {CACHE: cache(featureGates={"FastImagePull": cached}), dropin("10-a.yaml"): text}
+    files = {NODECONFIG_CACHE: cache(featureGates={"FastImagePull": cached}), dropin("10-a.yaml"): text}
     assert seen(tmp_path, files).gate is gate
 
 
@@ -188,7 +195,7 @@ def test_static_wiring_in_other_drop_ins(tmp_path, text, static) -> None:
 
 def test_soci_as_several_name_it(tmp_path) -> None:
     files = {
-        CACHE: cache(STATIC_TOML),
+        NODECONFIG_CACHE: cache(STATIC_TOML),
         dropin("10-a.yaml"): YAML.format("[proxy_plugins.soci.exports]\n      root = '/mnt/soci'"),
     }
     assert seen(tmp_path, files).static == NamedSoci(ADDRESS, "/mnt/soci")
@@ -212,7 +219,7 @@ def test_what_sorts_after_ours(tmp_path, name, text, later) -> None:
 
 
 def test_ours_is_not_the_users(tmp_path) -> None:
-    assert seen(tmp_path, {DROPIN: YAML.format("snapshotter = 'soci'")}) == NodeConfig()
+    assert seen(tmp_path, {NODEADM_DROPIN: YAML.format("snapshotter = 'soci'")}) == NodeConfig()
 
 
 OURS = {
@@ -245,10 +252,12 @@ OURS = {
     ],
 )
 def test_the_cache_without_ours(tmp_path, cached, expected) -> None:
-    files = {CACHE: json.dumps({"spec": cached}), DROPIN: json.dumps({"spec": OURS})}
+    files = {NODECONFIG_CACHE: json.dumps({"spec": cached}), NODEADM_DROPIN: json.dumps({"spec": OURS})}
     assert seen(tmp_path, files) == expected
 
 
 @pytest.mark.parametrize("data", ["", "[]", "{", "[" * 100_000, '{"spec": 1}'])
 def test_a_drop_in_of_our_name_that_is_none(tmp_path, data) -> None:
-    assert seen(tmp_path, {CACHE: cache(STATIC_TOML), DROPIN: data}).static == NamedSoci(ADDRESS, ROOT)
+    assert seen(tmp_path, {NODECONFIG_CACHE: cache(STATIC_TOML), NODEADM_DROPIN: data}).static == NamedSoci(
+        ADDRESS, ROOT
+    )

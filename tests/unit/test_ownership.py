@@ -9,10 +9,10 @@ from nodes import write
 
 from soci_bootstrap.items import Phase, Restored
 from soci_bootstrap.ownership import Standing, leftovers, let_go, mentions_us, restore, standing, sweep
+from soci_bootstrap.paths import SOCI_ADDRESS
 from soci_bootstrap.record import Before, Binary, Managed, Record, remember
 from soci_bootstrap.system import System
 from soci_bootstrap.tree import ABSENT, Entry
-from soci_bootstrap.units import DEFAULT_ADDRESS
 
 A = "/etc/a"
 
@@ -54,7 +54,7 @@ FILE = Managed("file", 0o644, digest("ours"))
         (None, FILE, "someone else's", Standing.FOREIGN),
         # One that we merged into.
         ("theirs", replace(FILE, merged=True), "written anew", Standing.REWRITTEN),
-        ("theirs", replace(FILE, merged=True), f"anew, with {DEFAULT_ADDRESS}", Standing.FOREIGN),
+        ("theirs", replace(FILE, merged=True), f"anew, with {SOCI_ADDRESS}", Standing.FOREIGN),
         # A link of ours, and a file that we took away.
         (None, Managed("link", target="x"), "-> x", Standing.OURS),
         (None, Managed("link", target="x"), "-> y", Standing.FOREIGN),
@@ -141,9 +141,9 @@ def test_what_failing_open_puts_where_nothing_is_wanted_is_ours(tmp_path) -> Non
 @pytest.mark.parametrize(
     ("address", "text", "expected"),
     [
-        (None, DEFAULT_ADDRESS, True),
-        ("", DEFAULT_ADDRESS, True),
-        ("/run/own.sock", f"x{DEFAULT_ADDRESS}", False),
+        (None, SOCI_ADDRESS, True),
+        ("", SOCI_ADDRESS, True),
+        ("/run/own.sock", f"x{SOCI_ADDRESS}", False),
         ("/run/own.sock", 'address = "/run/own.sock"', True),
         (None, "", False),
     ],

@@ -13,11 +13,12 @@ from nodes import write
 from soci_bootstrap import decompressor, releases
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.containerd import NamedSoci
-from soci_bootstrap.desired import DAEMON, Desired, desire
-from soci_bootstrap.facts import SERVICE, SOCKET, AmiSoci, UnitState
+from soci_bootstrap.desired import Desired, desire
+from soci_bootstrap.facts import AmiSoci, UnitState
 from soci_bootstrap.items import Daemon, File, Gone, Link, Phase, Restored
 from soci_bootstrap.kubelet import Kubelet
 from soci_bootstrap.nodeconfig import NodeConfig
+from soci_bootstrap.paths import DAEMON, SOCI_SERVICE, SOCI_SOCKET
 from soci_bootstrap.plan import Observed, Step, compare, file_steps, observe
 from soci_bootstrap.record import Binary, Record
 from soci_bootstrap.settings import Settings
@@ -121,8 +122,8 @@ def test_what_is_observed(tmp_path) -> None:
 
 # -- what systemd is told -----------------------------------------------------------------------
 
-DONE = {SERVICE: UnitState("active", True), SOCKET: UnitState("active", True)}
-STOPPED = {SERVICE: UnitState("inactive", True), SOCKET: UnitState("active", True)}
+DONE = {SOCI_SERVICE: UnitState("active", True), SOCI_SOCKET: UnitState("active", True)}
+STOPPED = {SOCI_SERVICE: UnitState("inactive", True), SOCI_SOCKET: UnitState("active", True)}
 CONTAINERD = {"containerd.service": UnitState("active", True)}
 STALE = {"kubelet.service": UnitState("active", True, needs_reload=True)}
 TESTED = ("self-test", "preflight")
@@ -142,13 +143,18 @@ WIRED = Record(outcome="installed", binary=BINARY, wiring={"mode": "nodeadm"})
         (("agent",), DONE, WIRED, ()),
         ((), {**DONE, **STALE}, WIRED, ("daemon-reload",)),
         ((), {}, WIRED, ("socket-started",)),
-        ((), {**STOPPED, SOCKET: UnitState("failed", True)}, WIRED, ("socket-started",)),
+        ((), {**STOPPED, SOCI_SOCKET: UnitState("failed", True)}, WIRED, ("socket-started",)),
         # systemd starts no socket whose service runs.
-        ((), {**DONE, SOCKET: UnitState("failed", True)}, WIRED, ("socket-started", "service-restarted")),
+        (
+            (),
+            {**DONE, SOCI_SOCKET: UnitState("failed", True)},
+            WIRED,
+            ("socket-started", "service-restarted"),
+        ),
         (("config",), STOPPED, WIRED, TESTED),
         (
             ("config",),
-            {**DONE, SERVICE: UnitState("activating", True)},
+            {**DONE, SOCI_SERVICE: UnitState("activating", True)},
             WIRED,
             (*TESTED, "service-restarted"),
         ),

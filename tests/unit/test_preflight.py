@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from soci_bootstrap import preflight
+from soci_bootstrap import paths, preflight
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import PreflightError
 
@@ -27,7 +27,7 @@ while True:
 
 @pytest.fixture
 def scratch(tmp_path, monkeypatch):
-    monkeypatch.setattr(preflight, "_SCRATCH", str(tmp_path / "scratch"))
+    monkeypatch.setattr(paths, "RUN", str(tmp_path / "scratch"))
     return tmp_path / "scratch"
 
 
@@ -103,6 +103,6 @@ def test_what_can_not_be_executed(tmp_path, scratch) -> None:
 
 def test_no_place_for_its_scratch_root(tmp_path, monkeypatch) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(preflight, "_SCRATCH", str(tmp_path / "file"))
+    monkeypatch.setattr(paths, "RUN", str(tmp_path / "file"))
     with pytest.raises(PreflightError, match="can't be made: found Not a directory"):
         run("/none")

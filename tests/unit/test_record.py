@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from soci_bootstrap.errors import StateError
-from soci_bootstrap.record import RECORD, Record, load, remember, save
+from soci_bootstrap.paths import RECORD
+from soci_bootstrap.record import Record, load, remember, save
 from soci_bootstrap.system import System
 
 TARGET = "/etc/a/file"

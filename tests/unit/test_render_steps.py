@@ -11,8 +11,8 @@ import pytest
 import yaml
 from render_requests import ARGUMENTS, DIGEST, URL, make
 
+from soci_bootstrap.paths import AGENT
 from soci_bootstrap.render import render
-from soci_bootstrap.render.request import AGENT
 
 pytestmark = pytest.mark.subprocess
 

@@ -11,10 +11,10 @@ import pytest
 from render_requests import ARGUMENTS, DIGEST, NODE_CONFIG, URL, make, merged_by_karpenter
 
 from soci_bootstrap.errors import UsageError
+from soci_bootstrap.paths import AGENT, CONTAINERD_ENDPOINT, NODEADM_DROPIN
 from soci_bootstrap.render import Request, render
-from soci_bootstrap.render.request import AGENT
 from soci_bootstrap.render.userdata import LIMIT, RESERVED
-from soci_bootstrap.unwire import CONTAINERD_ENDPOINT, DROPIN, ENDPOINT
+from soci_bootstrap.unwire import ENDPOINT
 
 
 def parts(text: str) -> list[tuple[str, str]]:
@@ -131,7 +131,7 @@ def static_shell_part(tmp_path: Path, dialect: str) -> str:
     """The shell part beside a static recipe, with the node's paths below ``tmp_path``."""
     script = parts(render(make("userdata", static_node_config=dialect)))[0][1]
     return script.replace(AGENT, f"{tmp_path}/agent").replace(
-        os.path.dirname(DROPIN), f"{tmp_path}/nodeadm.d"
+        os.path.dirname(NODEADM_DROPIN), f"{tmp_path}/nodeadm.d"
     )
 
 
@@ -150,7 +150,7 @@ def test_where_no_agent_came_the_static_recipe_is_overridden(
     assert f"install ended with status {status}\n" in done.stdout
     assert done.stdout.endswith("puts pulls back on overlayfs\n")
     (path,) = (tmp_path / "nodeadm.d").iterdir()
-    assert path.name == os.path.basename(DROPIN)
+    assert path.name == os.path.basename(NODEADM_DROPIN)
     document = json.loads(path.read_text())
     assert document["kind"] == "NodeConfig"
     assert document["spec"]["kubelet"]["config"] == {ENDPOINT: CONTAINERD_ENDPOINT}

@@ -13,11 +13,11 @@ import pytest
 from soci_bootstrap import install, rollback, toml
 from soci_bootstrap.errors import RefusedError
 from soci_bootstrap.nodeadm import without_ours
-from soci_bootstrap.nodeconfig import CACHE
-from soci_bootstrap.record import RECORD, load
+from soci_bootstrap.paths import NODEADM_DROPIN, NODECONFIG_CACHE, RECORD
+from soci_bootstrap.record import load
 from soci_bootstrap.rollback import RollbackResult
 from soci_bootstrap.system import System
-from soci_bootstrap.unwire import DROPIN, Wired, unwire
+from soci_bootstrap.unwire import Wired, unwire
 from soci_bootstrap.unwire import from_json as wired_from_json
 from tests.unit import trees
 from tests.unit.nodes import captured
@@ -113,17 +113,17 @@ def test_a_drop_in_that_only_failing_open_puts_there_goes(
 ) -> None:
     # The published recipe: the user's NodeConfig wires SOCI, and ours adds nothing to it.
     root = trees.eks(tmp_path / "node")
-    trees.put(root, CACHE, captured("nodeadm-cache-static-soci.json"))
+    trees.put(root, NODECONFIG_CACHE, captured("nodeadm-cache-static-soci.json"))
     before = content(root)
     run_install(root)
-    assert not (root / DROPIN[1:]).exists()
+    assert not (root / NODEADM_DROPIN[1:]).exists()
     system = System(str(root), tag="hook")
     record = load(system)
     assert record is not None
     wired = wired_from_json(record.wiring)
     assert wired is not None
     assert unwire(system, wired) == []
-    assert (root / DROPIN[1:]).exists()
+    assert (root / NODEADM_DROPIN[1:]).exists()
     assert roll_back(root).outcome == "rolled-back"
     assert differences(before, content(root)) == []
 
@@ -319,7 +319,7 @@ root = "/var/lib/s"
             id="kubelet",
         ),
         pytest.param(
-            CACHE,
+            NODECONFIG_CACHE,
             json.dumps(
                 {
                     "spec": {

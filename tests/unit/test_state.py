@@ -7,7 +7,8 @@ from nodes import Node, write
 
 from soci_bootstrap import state
 from soci_bootstrap.errors import StateError
-from soci_bootstrap.state import PATH, State
+from soci_bootstrap.paths import HEALTH
+from soci_bootstrap.state import State
 from soci_bootstrap.system import System
 
 
@@ -26,25 +27,25 @@ from soci_bootstrap.system import System
     ],
 )
 def test_load(tmp_path, data, expected) -> None:
-    assert state.load(System(str(write(tmp_path, {PATH: data} if data is not None else {})))) == expected
+    assert state.load(System(str(write(tmp_path, {HEALTH: data} if data is not None else {})))) == expected
 
 
 def test_what_can_not_be_read_is_a_fresh_one(tmp_path) -> None:
-    assert state.load(System(str(write(tmp_path, {PATH: None})))) == State()
+    assert state.load(System(str(write(tmp_path, {HEALTH: None})))) == State()
 
 
 def test_saved_once(tmp_path) -> None:
     node = Node(tmp_path)
     state.save(node, State("soci"))
-    first = node.entry(PATH)
+    first = node.entry(HEALTH)
     assert (first.mode, state.load(node)) == (0o600, State("soci"))
     state.save(node, State("soci"))
-    assert node.entry(PATH).inode == first.inode
+    assert node.entry(HEALTH).inode == first.inode
 
 
 def test_the_default_is_saved_too(tmp_path) -> None:
     state.save(Node(tmp_path), State())
-    assert (tmp_path / PATH.lstrip("/")).exists()
+    assert (tmp_path / HEALTH.lstrip("/")).exists()
 
 
 def test_degraded_and_recovered(tmp_path) -> None:
@@ -56,15 +57,15 @@ def test_degraded_and_recovered(tmp_path) -> None:
     assert found.at.endswith("Z")
     state.recovered(node)
     assert state.load(node) == State("soci")
-    before = node.entry(PATH)
+    before = node.entry(HEALTH)
     state.recovered(node)
-    assert node.entry(PATH) == before
+    assert node.entry(HEALTH) == before
 
 
 def test_an_image_has_no_boot(tmp_path) -> None:
     system = System(str(write(tmp_path, {"/proc/sys/kernel/random/boot_id": "abc\n"})))
     state.degraded(system, "why")
-    assert json.loads((tmp_path / PATH.lstrip("/")).read_bytes())["boot_id"] == ""
+    assert json.loads((tmp_path / HEALTH.lstrip("/")).read_bytes())["boot_id"] == ""
 
 
 def test_a_disk_that_can_not_be_written_to(tmp_path) -> None:

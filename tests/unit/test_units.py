@@ -7,19 +7,20 @@ import pytest
 from known import FACTS, facts
 from nodes import write
 
-from soci_bootstrap import memo, resources, units
+from soci_bootstrap import memo, paths, resources, units
 from soci_bootstrap.errors import WiringError
-from soci_bootstrap.facts import SERVICE, SOCKET, AmiSoci
+from soci_bootstrap.facts import AmiSoci
 from soci_bootstrap.items import File, Link, Phase
+from soci_bootstrap.paths import SOCI_ADDRESS, SOCI_SERVICE, SOCI_SOCKET
 from soci_bootstrap.system import System
 from soci_bootstrap.unitfiles import UnitFile, read_unit
-from soci_bootstrap.units import DEFAULT_ADDRESS, RESTART_OWED, RESTARTED, ground, snapshotter
+from soci_bootstrap.units import RESTART_OWED, RESTARTED, ground, snapshotter
 
 ETC = "/etc/systemd/system"
 ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.soci"
 DAEMON = "/usr/local/bin/soci-snapshotter-grpc"
 CONFIG = "/etc/soci-snapshotter-grpc/config.toml"
-AMI = AmiSoci(service=True, socket=True, address=DEFAULT_ADDRESS)
+AMI = AmiSoci(service=True, socket=True, address=SOCI_ADDRESS)
 NEVER = {
     "NoNewPrivileges",
     "RestrictSUIDSGID",
@@ -30,7 +31,7 @@ NEVER = {
 }
 
 
-def wanted(found=FACTS, address=DEFAULT_ADDRESS, root=ROOT, daemon=DAEMON, config=CONFIG) -> dict:
+def wanted(found=FACTS, address=SOCI_ADDRESS, root=ROOT, daemon=DAEMON, config=CONFIG) -> dict:
     return {item.name: item for item in snapshotter(found, daemon, config, address, root)}
 
 
@@ -70,10 +71,10 @@ def test_a_node_without_socis_units() -> None:
         "socket-enabled",
         "service-enabled",
     ]
-    assert items["service"].data == resources.read(f"systemd/{SERVICE}")
-    assert items["socket"].data == resources.read(f"systemd/{SOCKET}")
-    assert items["service-enabled"].path == f"{ETC}/containerd.service.wants/{SERVICE}"
-    assert items["socket-enabled"].path == f"{ETC}/sockets.target.wants/{SOCKET}"
+    assert items["service"].data == resources.read(f"systemd/{SOCI_SERVICE}")
+    assert items["socket"].data == resources.read(f"systemd/{SOCI_SOCKET}")
+    assert items["service-enabled"].path == f"{ETC}/containerd.service.wants/{SOCI_SERVICE}"
+    assert items["socket-enabled"].path == f"{ETC}/sockets.target.wants/{SOCI_SOCKET}"
     assert {item.phase for item in items.values()} == {Phase.CONFIGURATION}
     assert {item.mode for item in items.values() if isinstance(item, File)} == {0o644}
 
@@ -110,13 +111,13 @@ WantedBy=multi-user.target
 @pytest.mark.parametrize("theirs", [False, True])
 def test_the_service_either_way(tmp_path, theirs) -> None:
     found = facts(ami=AMI) if theirs else FACTS
-    main = f"/usr/lib/systemd/system/{SERVICE}"
+    main = f"/usr/lib/systemd/system/{SOCI_SERVICE}"
     write(tmp_path, {main: AMI_SERVICE} if theirs else {})
-    unit = applied(tmp_path, wanted(found), SERVICE)
+    unit = applied(tmp_path, wanted(found), SOCI_SERVICE)
     assert unit.values("ExecStart") == (f"{DAEMON} --address fd:// --config {CONFIG} --root {ROOT}",)
     assert one(unit, "Type") == "notify"
     assert one(unit, "Slice") == "runtime.slice"
-    assert one(unit, "Sockets") == SOCKET
+    assert one(unit, "Sockets") == SOCI_SOCKET
     assert (one(unit, "Restart"), one(unit, "RestartSec"), one(unit, "TimeoutStartSec")) == (
         "always",
         "5",
@@ -135,7 +136,7 @@ def test_the_service_either_way(tmp_path, theirs) -> None:
 
 def test_containerds_environment(tmp_path) -> None:
     lines = ('Environment="HTTPS_PROXY=http://u:p%%40@proxy:3128"', "EnvironmentFile=-/etc/c.env")
-    unit = applied(tmp_path, wanted(facts(containerd={"environment": lines})), SERVICE)
+    unit = applied(tmp_path, wanted(facts(containerd={"environment": lines})), SOCI_SERVICE)
     assert unit.values("Environment") == ('"HTTPS_PROXY=http://u:p%%40@proxy:3128"',)
     assert unit.values("EnvironmentFile") == ("-/etc/c.env",)
 
@@ -143,9 +144,9 @@ def test_containerds_environment(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("ami", "address", "listens", "dropin"),
     [
-        (AmiSoci(), DEFAULT_ADDRESS, (DEFAULT_ADDRESS,), False),
+        (AmiSoci(), SOCI_ADDRESS, (SOCI_ADDRESS,), False),
         (AmiSoci(), "/run/user.sock", ("/run/user.sock",), True),
-        (AMI, DEFAULT_ADDRESS, (DEFAULT_ADDRESS,), True),
+        (AMI, SOCI_ADDRESS, (SOCI_ADDRESS,), True),
         (AMI, "/run/user.sock", ("/run/user.sock",), True),
         (replace(AMI, address="/run/ami.sock"), "/run/ami.sock", ("/run/ami.sock",), True),
     ],
@@ -154,8 +155,8 @@ def test_the_socket(tmp_path, ami, address, listens, dropin) -> None:
     items = wanted(facts(ami=ami), address)
     assert ("socket-drop-in" in items) is dropin
     main = f"[Socket]\nListenStream={ami.address}\nSocketMode=0666\n"
-    write(tmp_path, {f"/usr/lib/systemd/system/{SOCKET}": main} if ami.socket else {})
-    unit = applied(tmp_path, items, SOCKET)
+    write(tmp_path, {f"/usr/lib/systemd/system/{SOCI_SOCKET}": main} if ami.socket else {})
+    unit = applied(tmp_path, items, SOCI_SOCKET)
     assert unit.values("ListenStream", "Socket") == listens
     assert one(unit, "SocketMode", "Socket") == "0660"
     assert one(unit, "TriggerLimitIntervalSec", "Socket") == "0"
@@ -163,13 +164,13 @@ def test_the_socket(tmp_path, ami, address, listens, dropin) -> None:
 
 def test_containerds_drop_in(tmp_path) -> None:
     unit = applied(tmp_path, wanted(), "containerd.service")
-    assert unit.values("Wants", "Unit") == (SERVICE,)
-    assert unit.values("After", "Unit") == (SERVICE,)
+    assert unit.values("Wants", "Unit") == (SOCI_SERVICE,)
+    assert unit.values("After", "Unit") == (SOCI_SERVICE,)
     assert unit.values("Requires", "Unit") == ()
     for key, hook in (("ExecStartPre", "guard"), ("ExecStartPost", "verify")):
         (line,) = unit.values(key)
         assert line.startswith("-")
-        assert f"{units.AGENT} hook {hook}" in line
+        assert f"{paths.AGENT} hook {hook}" in line
         # Each program on the line is bounded, and all of them together by 5 s.
         bounds = [int(seconds) for seconds in re.findall(r"timeout \S+ ?KILL (\d+) ", line)]
         assert len(bounds) == line.count("timeout")
@@ -187,6 +188,6 @@ def test_a_path_that_would_not_stay_itself(root) -> None:
 
 
 def test_what_a_hook_shares_with_a_unit() -> None:
-    from soci_bootstrap import hooks
+    from soci_bootstrap import paths
 
-    assert (hooks.RESTART_OWED, hooks.RESTARTED) == (units.RESTART_OWED, units.RESTARTED)
+    assert (paths.RESTART_OWED, paths.RESTARTED) == (units.RESTART_OWED, units.RESTARTED)

@@ -12,7 +12,7 @@ from machines import Machine
 from soci_bootstrap import probe, state
 from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, WorkloadsError
-from soci_bootstrap.nodeconfig import DROPIN
+from soci_bootstrap.paths import NODEADM_DROPIN
 from soci_bootstrap.record import ROLLING_BACK, load
 from soci_bootstrap.restoring import Rollback
 from soci_bootstrap.state import State
@@ -186,7 +186,7 @@ def test_one_that_was_cut_short_goes_on(running: Running, fails: str) -> None:
     record = load(running.node)
     assert record is not None
     assert record.outcome == ROLLING_BACK
-    assert running.node.read(DROPIN) is None
+    assert running.node.read(NODEADM_DROPIN) is None
     assert "kubelet.service" not in running.up
     running.fails = ""
     running.roll_back()

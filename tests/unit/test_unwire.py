@@ -7,16 +7,9 @@ import pytest
 from nodes import Node, captured, write
 
 from soci_bootstrap import unwire
+from soci_bootstrap.paths import CONTAINERD_ENDPOINT, NODEADM_DROPIN
 from soci_bootstrap.system import System
-from soci_bootstrap.unwire import (
-    CONTAINERD_ENDPOINT,
-    DROPIN,
-    Wired,
-    config_files,
-    from_json,
-    leads_to_soci,
-    snapshotter,
-)
+from soci_bootstrap.unwire import Wired, config_files, from_json, leads_to_soci, snapshotter
 
 CONFIG = "/etc/containerd/config.toml"
 KUBELET = "/etc/kubernetes/kubelet/config.json"
@@ -107,7 +100,7 @@ def test_nodeadms_node(tmp_path) -> None:
         CONFIG: STATIC,
         f"{KUBELET}.d/40-nodeadm.conf": ENDPOINT,
         KUBELET: '{"maxPods": 42}',
-        DROPIN: "wired",
+        NODEADM_DROPIN: "wired",
     }
     node = Node(write(tmp_path, files))
     (tmp_path / CONFIG.lstrip("/")).chmod(0o600)
@@ -119,10 +112,10 @@ def test_nodeadms_node(tmp_path) -> None:
     endpoint = json.loads(text(tmp_path, f"{KUBELET}.d/40-nodeadm.conf"))
     assert endpoint == {**json.loads(ENDPOINT), "imageServiceEndpoint": CONTAINERD_ENDPOINT}
     assert text(tmp_path, KUBELET) == '{"maxPods": 42}'
-    assert text(tmp_path, DROPIN) == WIRED.fallback
+    assert text(tmp_path, NODEADM_DROPIN) == WIRED.fallback
     assert not leads_to_soci(node, WIRED)
     # A second time there is nothing to do.
-    before = {path: node.entry(path).inode for path in (CONFIG, KUBELET, DROPIN)}
+    before = {path: node.entry(path).inode for path in (CONFIG, KUBELET, NODEADM_DROPIN)}
     assert unwire.unwire(node, WIRED) == []
     assert before == {path: node.entry(path).inode for path in before}
 
@@ -136,9 +129,9 @@ def test_nodeadms_node(tmp_path) -> None:
     ],
 )
 def test_the_drop_in(tmp_path, wired, dropin) -> None:
-    node = Node(write(tmp_path, {DROPIN: "wired"}))
+    node = Node(write(tmp_path, {NODEADM_DROPIN: "wired"}))
     assert unwire.unwire(node, wired) == []
-    assert node.read(DROPIN) == (dropin.encode() if dropin else None)
+    assert node.read(NODEADM_DROPIN) == (dropin.encode() if dropin else None)
 
 
 def test_links_are_followed(tmp_path) -> None:
@@ -177,15 +170,19 @@ def test_no_kubelet(tmp_path) -> None:
 
 def test_as_far_as_it_goes(tmp_path) -> None:
     """Each of the three fails for itself; what can be unwired is."""
-    files = {DROPIN + "/in the way": "", KUBELET: f'{{"broken": "{ADDRESS}"', CONFIG: V2.format("soci")}
+    files = {
+        NODEADM_DROPIN + "/in the way": "",
+        KUBELET: f'{{"broken": "{ADDRESS}"',
+        CONFIG: V2.format("soci"),
+    }
     failures = unwire.unwire(Node(write(tmp_path, files)), WIRED)
     assert len(failures) == 2
-    assert DROPIN in failures[0]
+    assert NODEADM_DROPIN in failures[0]
     assert text(tmp_path, CONFIG) == V2.format("overlayfs")
 
 
 def test_a_disk_that_can_not_be_written_to(tmp_path) -> None:
-    node = Node(write(tmp_path, {CONFIG: V2.format("soci"), KUBELET: ENDPOINT, DROPIN: "wired"}))
+    node = Node(write(tmp_path, {CONFIG: V2.format("soci"), KUBELET: ENDPOINT, NODEADM_DROPIN: "wired"}))
     node.refused = ("write",)
     assert len(unwire.unwire(node, WIRED)) == 3
     assert text(tmp_path, CONFIG) == V2.format("soci")

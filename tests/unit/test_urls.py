@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from soci_bootstrap.urls import holds_secret, redact_text, redact_url
+from soci_bootstrap.redact import holds_secret, redact_text, redact_url
 
 
 @pytest.mark.parametrize(

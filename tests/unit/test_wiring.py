@@ -14,9 +14,10 @@ from soci_bootstrap.errors import StateError, WiringError
 from soci_bootstrap.facts import AmiSoci
 from soci_bootstrap.items import File, Gone, Phase
 from soci_bootstrap.kubelet import Kubelet
-from soci_bootstrap.nodeconfig import DROPIN, NodeConfig
+from soci_bootstrap.nodeconfig import NodeConfig
+from soci_bootstrap.paths import CONTAINERD_ENDPOINT, KUBELET_DROPINS, NODEADM_DROPIN
 from soci_bootstrap.registries import Registry
-from soci_bootstrap.wiring import _KUBELET_DIR, CONTAINERD_ENDPOINT, Wiring, choose, for_hooks
+from soci_bootstrap.wiring import Wiring, choose, for_hooks
 
 ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
 ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.soci"
@@ -142,7 +143,7 @@ def test_address_and_root(mode, found, asked, address, root) -> None:
 def test_the_drop_in() -> None:
     chosen = choose("auto", FACTS, None)
     (item,) = chosen.items
-    assert (item.path, item.phase) == (DROPIN, Phase.WIRING)
+    assert (item.path, item.phase) == (NODEADM_DROPIN, Phase.WIRING)
     wired = file(chosen, "wiring")
     assert spec(wired.data)["kubelet"] == {"config": {"imageServiceEndpoint": f"unix://{ADDRESS}"}}
     assert "featureGates" not in spec(wired.data)
@@ -187,7 +188,7 @@ def test_a_static_wiring_is_not_duplicated(config, endpoint) -> None:
     if endpoint is None:
         # And what overrode it after failing open goes.
         assert isinstance(item, Gone)
-        assert item.path == DROPIN
+        assert item.path == NODEADM_DROPIN
     else:
         assert spec(file(chosen, "wiring").data) == {
             "kubelet": {"config": {"imageServiceEndpoint": endpoint}}
@@ -400,11 +401,11 @@ def test_the_user_wired_in_the_node_config() -> None:
 
 
 def test_constants_agree() -> None:
-    from soci_bootstrap import containerd, nodeconfig, units, unwire
+    from soci_bootstrap import paths
 
-    assert unwire.DROPIN == nodeconfig.DROPIN
-    assert unwire.CONTAINERD_ENDPOINT == CONTAINERD_ENDPOINT == f"unix://{containerd.SOCKET}"
-    assert wiring.DEFAULT_ADDRESS == units.DEFAULT_ADDRESS == ADDRESS
+    assert paths.NODEADM_DROPIN == paths.NODEADM_DROPIN
+    assert paths.CONTAINERD_ENDPOINT == CONTAINERD_ENDPOINT == f"unix://{paths.CONTAINERD_SOCKET}"
+    assert wiring.DEFAULT_ADDRESS == paths.SOCI_ADDRESS == ADDRESS
 
 
 @pytest.mark.parametrize(
@@ -412,7 +413,7 @@ def test_constants_agree() -> None:
     [
         (FACTS, "nodeadm", "/etc/kubernetes/kubelet/config.json", "/etc/kubernetes/kubelet/config.json.d"),
         (facts(kubelet=Kubelet(present=True, config_path="/k", config_dir="/d")), "nodeadm", "/k", "/d"),
-        (facts(kubelet=Kubelet(present=False, config_path="/k")), "nodeadm", "/k", _KUBELET_DIR),
+        (facts(kubelet=Kubelet(present=False, config_path="/k")), "nodeadm", "/k", KUBELET_DROPINS),
         (facts(OTHER, kubelet=Kubelet(present=True, config_path="/k")), "direct", "/k", ""),
         (facts(OTHER, kubelet=Kubelet(present=False, config_path="/k")), "direct", "", ""),
     ],

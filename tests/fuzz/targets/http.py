@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.structures import CaseInsensitiveDict
 
-from soci_bootstrap import digests, proxies, registries, releases, retry, transport_http, urls, values
+from soci_bootstrap import digests, proxies, redact, registries, releases, retry, transport_http, values
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.request import Request
 from soci_bootstrap.transport import TransientError
@@ -50,10 +50,10 @@ def one(data: bytes) -> None:
     proxies.proxy_for("https", said, 443, {"https_proxy": "p", "no_proxy": "x"})
     proxies.proxy_for("https", "h.x", 443, {"HTTPS_PROXY": said, "NO_PROXY": said})
     registries.url(said)
-    line = urls.redact_text(said)
+    line = redact.redact_text(said)
     assert len(line) <= 300
     assert line.isprintable()
-    urls.redact_url(said)
+    redact.redact_url(said)
     for version in re.findall(r"\S+", said)[:3]:
         _version(version)
     Request("0.15.0", "amd64", mirror=said).check()

@@ -7,7 +7,7 @@ import json
 from corpus.inputs import CASES, KUBELET
 from nodes import captured
 
-from soci_bootstrap import kubelet
+from soci_bootstrap import kubelet, paths
 from soci_bootstrap.unitfiles import read_unit
 from tests.fuzz.files import Files
 
@@ -30,7 +30,7 @@ def one(data: bytes) -> None:
     files = {
         "/usr/lib/systemd/system/kubelet.service": _UNIT,
         "/etc/eks/kubelet/environment": data,
-        kubelet.CONFIG: data,
+        paths.KUBELET_CONFIG: data,
     }
     system = Files(files)
     found = kubelet.observe(system, read_unit(system, "kubelet.service"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from corpus.inputs import CACHE, CASES
 from nodes import captured
 
-from soci_bootstrap import nodeconfig
+from soci_bootstrap import nodeconfig, paths
 from tests.fuzz.files import Files
 
 _STATIC = captured("nodeadm-cache-static-soci.json")
@@ -26,7 +26,7 @@ SEEDS = [
 def one(data: bytes) -> None:
     """A node's whole NodeConfig."""
     cache, _, dropin = data.partition(b"\0")
-    files = {CACHE: cache, f"{nodeconfig.DROPIN_DIRECTORY}/90-user.yaml": dropin}
+    files = {CACHE: cache, f"{paths.NODEADM_DROPINS}/90-user.yaml": dropin}
     found = nodeconfig.read(Files(files))
     assert nodeconfig.read(Files(files)) == found
     nodeconfig.read(Files(files), cached=False)

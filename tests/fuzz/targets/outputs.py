@@ -5,7 +5,7 @@ from __future__ import annotations
 from corpus.outputs import OUTPUTS, READERS
 from nodes import captured
 
-from soci_bootstrap import containers, contentstore, facts, live, state
+from soci_bootstrap import containers, contentstore, facts, live, paths, state
 from soci_bootstrap.ctr import Ctr
 from soci_bootstrap.errors import BootstrapError
 from tests.fuzz.files import Files
@@ -17,7 +17,7 @@ SEEDS = [
     b'{"Labels": {"io.kubernetes.pod.name": "x"}, "Spec": {"linux": {"namespaces": [{"type": "network"}]}}}',
 ]
 _PROGRAMS = dict.fromkeys(
-    ("/usr/bin/ctr", "/usr/bin/systemctl", "/usr/bin/containerd", facts.AMI_BINARY), b"\x7fELF"
+    ("/usr/bin/ctr", "/usr/bin/systemctl", "/usr/bin/containerd", paths.AMI_DAEMON), b"\x7fELF"
 )
 
 
@@ -26,7 +26,7 @@ def one(data: bytes) -> None:
     for name, read in READERS.items():
         if name.startswith(("doctor: ", "containerd --version")):
             _refused(lambda read=read: read(None, data))  # type: ignore[misc]
-    system = Files({**_PROGRAMS, state.PATH: data, "/proc/self/mountinfo": data}, data)
+    system = Files({**_PROGRAMS, paths.HEALTH: data, "/proc/self/mountinfo": data}, data)
     for look in (
         lambda: facts.observe(system, None, arch="amd64", vcpus=2, memory_gib=4),
         lambda: live.workloads(live.running(system)),
@@ -37,7 +37,7 @@ def one(data: bytes) -> None:
         lambda: state.load(system),
         lambda: containers.on_snapshotter(system, "/var/lib/soci"),
         lambda: containers.mount_points(system),
-        lambda: contentstore.pause_members(Files({contentstore.PAUSE_TAR: data})),
+        lambda: contentstore.pause_members(Files({paths.PAUSE_IMAGE: data})),
     ):
         _refused(look)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from soci_bootstrap import memo, settings, unwire
+from soci_bootstrap import memo, paths, settings, unwire
 from soci_bootstrap import record as record_
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.ownership import leftovers, standing
@@ -43,11 +43,11 @@ def one(data: bytes) -> None:
     if isinstance(document, dict):
         assert memo._as_it_was("/", document) in {True, False}
         unwire.from_json(document)
-    system = Files({record_.RECORD: data, "/etc/a": b"x"})
+    system = Files({paths.RECORD: data, "/etc/a": b"x"})
     record = record_.load(system)
     assert record is not None
     text = json.dumps({"schema": 1, **asdict(record)})
-    assert record_.load(Files({record_.RECORD: text.encode()})) == record
+    assert record_.load(Files({paths.RECORD: text.encode()})) == record
     for path in (*record.before, *record.managed):
         assert path.startswith("/")
         assert "/../" not in path
