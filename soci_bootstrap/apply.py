@@ -14,9 +14,9 @@ from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Restored
 from soci_bootstrap.ownership import Standing, restore, standing
 from soci_bootstrap.plan import Step
 from soci_bootstrap.record import Binary, Managed, Record, forget, remember, save
-from soci_bootstrap.signals import held
 from soci_bootstrap.system import System
-from soci_bootstrap.tree import Entry
+from soci_bootstrap.system.signals import deferred
+from soci_bootstrap.system.tree import Entry
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Applier:
         self._earlier: list[_Earlier] = []
         self._made: list[str] = []
 
-    @held()
+    @deferred()
     def prepare(self, steps: Iterable[Step]) -> None:
         """Make the earlier state of every path durable, before the first of them changes.
 
@@ -95,7 +95,7 @@ class Applier:
     def _rewritten(self, path: str) -> bool:
         return path in self.record.before and standing(self.system, self.record, path) is Standing.REWRITTEN
 
-    @held()
+    @deferred()
     def put(self, step: Step) -> None:
         """Carry out one step of files; the daemon comes through ``adopt`` instead."""
         item = step.item
@@ -111,7 +111,7 @@ class Applier:
         else:
             restore(self.system, self.record, item.path)
 
-    @held()
+    @deferred()
     def adopt(self, item: Daemon, staged: str, fetched: Fetched) -> None:
         """Give the verified daemon its name, and record what it is."""
         self.keep(item.path)
@@ -132,7 +132,7 @@ class Applier:
         self.record = replace(self.record, binary=binary, managed={**self.record.managed, item.path: managed})
         save(self.system, self.record)
 
-    @held()
+    @deferred()
     def keep(self, path: str) -> None:
         """Make the directory that a path needs, and keep what stands there for ``undo``."""
         self._made += self.system.mkdir(os.path.dirname(path))

@@ -32,13 +32,13 @@ def _inflates(system: System, inflater: list[str]) -> bool:
 
 
 def _converge(system: System) -> None:
-    from soci_bootstrap import lock, resources
-    from soci_bootstrap.console import Console
     from soci_bootstrap.converge import Convergence
-    from soci_bootstrap.deadline import Deadline
     from soci_bootstrap.job import Job
     from soci_bootstrap.record import ROLLING_BACK, load
     from soci_bootstrap.settings import from_json
+    from soci_bootstrap.system import lock, resources
+    from soci_bootstrap.system.console import Console
+    from soci_bootstrap.system.deadline import Deadline
 
     record = load(system)
     if record is None or record.outcome == ROLLING_BACK:
@@ -59,8 +59,9 @@ def _converge(system: System) -> None:
 
 
 def _fail_open(system: System, reason: str) -> None:
-    from soci_bootstrap import containers, journal, state
+    from soci_bootstrap import containers, state
     from soci_bootstrap.record import load
+    from soci_bootstrap.system import journal
     from soci_bootstrap.unwire import from_json, unwire
 
     record = load(system)

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from soci_bootstrap.errors import BootstrapError, RefusedError, StoppedError
+from soci_bootstrap.system.resources import version
 
 if TYPE_CHECKING:
     from soci_bootstrap.commandline import CommandLine
-    from soci_bootstrap.console import Console
     from soci_bootstrap.settings import Settings
+    from soci_bootstrap.system.console import Console
 
 DONE, FAILED, DEGRADED = 0, 1, 2
 
@@ -69,7 +70,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             return _print(_json(report[0]) if "--json" in argv else report[1], DONE)
     started = time.monotonic()
     from soci_bootstrap import commandline
-    from soci_bootstrap.console import Console
+    from soci_bootstrap.system.console import Console
 
     line = commandline.parse(argv)
     told = _told(line)
@@ -78,9 +79,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     console = Console()
     settings: Settings | None = None
     try:
-        from soci_bootstrap import signals
+        from soci_bootstrap.system import signals
 
-        signals.heed()
+        signals.handle()
         settings = _load(argv, environ)
         console = Console(settings.verbosity)
         for what in settings.unseen:
@@ -121,20 +122,9 @@ def _told(line: CommandLine) -> str | None:
     return None
 
 
-def version() -> str:
-    """The package's version, and the commit where the build says it."""
-    from soci_bootstrap import __version__
-
-    try:
-        from soci_bootstrap._build import COMMIT  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:
-        return __version__
-    return f"{__version__} ({COMMIT})"
-
-
 def _load(argv: Sequence[str], environ: Mapping[str, str]) -> Settings:
     from soci_bootstrap.settings import load
-    from soci_bootstrap.tree import read_regular
+    from soci_bootstrap.system.tree import read_regular
 
     return load(argv, environ, read_regular)
 
@@ -232,7 +222,7 @@ def _print(text: str, status: int) -> int:
         # Else Python would try again to write it at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            from soci_bootstrap.console import Console
+            from soci_bootstrap.system.console import Console
 
             Console().error(f"the result can't be written to stdout: {error.strerror}")
             return status or FAILED

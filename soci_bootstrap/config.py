@@ -15,8 +15,8 @@ from soci_bootstrap.tuning import Decompressor, tune
 from soci_bootstrap.unitfiles import read_unit
 
 if TYPE_CHECKING:
-    from soci_bootstrap.console import Console
     from soci_bootstrap.settings import Settings
+    from soci_bootstrap.system.console import Console
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from soci_bootstrap.planning import GROUND, Planning
 from soci_bootstrap.record import Record, as_recorded, remove_record, save, settled
 from soci_bootstrap.remember import memory
 from soci_bootstrap.settings import to_json
-from soci_bootstrap.signals import too_late
 from soci_bootstrap.switch import STAGED, Effect
+from soci_bootstrap.system.signals import discarded
 
 
 class Convergence:
@@ -92,7 +92,7 @@ class Convergence:
             save(self._job.system, replace(record, settings=to_json(self._job.settings)))
             self.kept_settings = True
 
-    @too_late()
+    @discarded()
     def _finish(self, outcome: str) -> None:
         """Record what was done; after this nothing is taken back."""
         job, found, applier = self._job, self.planning.facts, self._execution.applier
@@ -124,7 +124,7 @@ class Convergence:
         binary = self._execution.applier.record.binary
         return binary.archive_sha256 if binary and binary.path == self.planning.desired.daemon else None
 
-    @too_late()
+    @discarded()
     def memorize(
         self, argv: Sequence[str], environ: Mapping[str, str], document: Mapping[str, object], text: str
     ) -> None:

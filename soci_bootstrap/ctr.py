@@ -9,8 +9,8 @@ import os
 
 from soci_bootstrap import paths
 from soci_bootstrap.errors import CommandError
-from soci_bootstrap.programs import Completed, checked
 from soci_bootstrap.system import System
+from soci_bootstrap.system.programs import Completed, checked
 
 NAMESPACE = "k8s.io"
 _PINNED = "io.cri-containerd.pinned=pinned"

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from soci_bootstrap import paths, resources
+from soci_bootstrap import paths
 from soci_bootstrap.errors import CommandError, DecompressorError
-from soci_bootstrap.system import System
+from soci_bootstrap.system import System, resources
 
 if TYPE_CHECKING:
     from soci_bootstrap.tuning import Decompressor

@@ -8,11 +8,11 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Union
 
-from soci_bootstrap import signals
-from soci_bootstrap.console import Console
-from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import FetchError
 from soci_bootstrap.retry import RetryPolicy
+from soci_bootstrap.system import signals
+from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.deadline import Deadline
 from soci_bootstrap.transport import BLOCK, Opened, Source, TransientError
 
 STALL = 20.0

@@ -16,7 +16,7 @@ from soci_bootstrap.plan import Plan, Step
 from soci_bootstrap.planning import Planning
 from soci_bootstrap.record import save
 from soci_bootstrap.switch import Effect, Switch
-from soci_bootstrap.systemctl import Systemctl
+from soci_bootstrap.system.systemd import Systemctl
 from soci_bootstrap.unwire import Wired, snapshotter
 
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}

@@ -8,35 +8,18 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from soci_bootstrap import containerd as containerd_
-from soci_bootstrap import contentstore, memo, nodeconfig, paths, resources
+from soci_bootstrap import contentstore, memo, nodeconfig, paths
 from soci_bootstrap import kubelet as kubelet_
 from soci_bootstrap import registries as registries_
-from soci_bootstrap.errors import CommandError, StateError, UnsupportedArchitectureError
-from soci_bootstrap.programs import checked
+from soci_bootstrap.errors import CommandError, UnsupportedArchitectureError
 from soci_bootstrap.record import Record
-from soci_bootstrap.system import System
+from soci_bootstrap.system import System, resources
+from soci_bootstrap.system.systemd import UnitState, unit_states
 from soci_bootstrap.tuning import Machine
 from soci_bootstrap.unitfiles import UnitFile, read_unit
 
 DECOMPRESSORS = ("igzip", "unpigz")
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_UNITS = (
-    paths.SOCI_SERVICE,
-    paths.SOCI_SOCKET,
-    paths.BOOT_SERVICE,
-    paths.CONTAINERD_SERVICE,
-    paths.KUBELET_SERVICE,
-    paths.NODEADM_RUN_SERVICE,
-)
-
-
-@dataclass(frozen=True)
-class UnitState:
-    """A unit as the running systemd sees it (``systemctl show``)."""
-
-    active: str = "inactive"
-    loaded: bool = False
-    needs_reload: bool = False
 
 
 @dataclass(frozen=True)
@@ -228,31 +211,3 @@ def _python(system: System) -> tuple[int, int] | None:
     if major.isdigit() and minor.isdigit():
         return int(major), int(minor)
     return sys.version_info[:2] if system.live else None
-
-
-def unit_states(system: System) -> dict[str, UnitState]:
-    """One ``systemctl show`` for all units that matter; nothing below ``--root``.
-
-    Raises:
-        StateError: there is no systemd.
-        CommandError: it does not answer.
-    """
-    if not system.live:
-        return {}
-    program = system.which("systemctl")
-    if program is None:
-        raise StateError(
-            "systemd is not on this node",
-            expected="systemctl on the PATH",
-            remedy="use --root DIR to work on an image instead",
-        )
-    argv = [program, "show", "-p", "Id,ActiveState,LoadState,NeedDaemonReload", *_UNITS]
-    states: dict[str, UnitState] = {}
-    for block in checked(argv, system.run(argv, timeout=10)).decode("utf-8", "replace").split("\n\n"):
-        values = dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line)
-        states[values.get("Id", "")] = UnitState(
-            values.get("ActiveState", ""),
-            values.get("LoadState") == "loaded",
-            values.get("NeedDaemonReload") == "yes",
-        )
-    return states

@@ -15,8 +15,6 @@ from types import TracebackType
 from typing import Any, final
 
 from soci_bootstrap.archive import LIMIT, TarReader
-from soci_bootstrap.console import Console
-from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.digests import Expected, check_digest, expected_digest
 from soci_bootstrap.download import Block, Download
 from soci_bootstrap.errors import ArchiveError
@@ -24,8 +22,10 @@ from soci_bootstrap.gunzip import Gunzip, load_igzip
 from soci_bootstrap.pipeline import Data, Worker
 from soci_bootstrap.request import Request
 from soci_bootstrap.retry import DEFAULT, RetryPolicy
-from soci_bootstrap.signals import held
 from soci_bootstrap.staged import StagedFile
+from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.deadline import Deadline
+from soci_bootstrap.system.signals import deferred
 from soci_bootstrap.transport import source
 
 __all__ = ["Fetched", "Request", "fetch_binary"]
@@ -87,7 +87,7 @@ def fetch_binary(
         for block in blocks:
             if extraction is None or (block.offset == 0 and not block.data):
                 stack.close()  # the body begins anew: so does everything made from it
-                with held():  # from here on it is there and is going to be taken away, or neither
+                with deferred():  # from here on it is there and is going to be taken away, or neither
                     extraction = stack.enter_context(_Extraction(staged_path, igzip))
             extraction.feed(block)
             console.progress("fetching", block.offset + len(block.data), block.total)
@@ -130,7 +130,7 @@ class _Extraction:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with held():
+        with deferred():
             self._stack.__exit__(kind, error, trace)
 
     def feed(self, block: Block) -> None:

@@ -180,7 +180,7 @@ def _carried_igzip() -> Any | None:
     import os
     import sys
 
-    from soci_bootstrap import resources
+    from soci_bootstrap.system import resources
 
     python = f"{sys.version_info[0]}{sys.version_info[1]}"
     try:

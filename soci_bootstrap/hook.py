@@ -43,6 +43,6 @@ def _boot(system: System) -> None:
 
 
 def _say(text: str) -> None:
-    from soci_bootstrap import journal
+    from soci_bootstrap.system import journal
 
     journal.say(text)

@@ -11,9 +11,9 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from soci_bootstrap import containers, journal, paths, probe, state
+from soci_bootstrap import containers, paths, probe, state
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.system import System
+from soci_bootstrap.system import System, journal
 from soci_bootstrap.unwire import Wired, config_files, from_json, leads_to_soci, named, snapshotter, unwire
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _effective(system: System, wired: Wired) -> str:
     program = system.which("containerd")
     if program is None or len(texts) == 1:
         return named(texts)
-    from soci_bootstrap.programs import checked  # nor has the guard for this
+    from soci_bootstrap.system.programs import checked  # nor has the guard for this
 
     argv = [program, "--config", wired.containerd_config, "config", "dump"]
     try:
@@ -212,10 +212,9 @@ def _restart_containerd(system: System) -> None:
 
 
 def _queue(system: System, *words: str) -> None:
-    """Without waiting: this hook is part of the start that it would wait for."""
-    program = system.which("systemctl")
-    if program:
-        system.run([program, "--no-block", *words], timeout=2)
+    from soci_bootstrap.system.systemd import queue  # the guard has no use for it, unless it unwires
+
+    queue(system, *words)
 
 
 def fit_images(system: System, ctr: Ctr, active: str) -> None:

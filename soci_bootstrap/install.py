@@ -8,17 +8,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from soci_bootstrap import journal, lock, resources, signals
-from soci_bootstrap.console import Console
 from soci_bootstrap.converge import Convergence
-from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, RefusedError, StoppedError
 from soci_bootstrap.facts import architecture
 from soci_bootstrap.job import Job
 from soci_bootstrap.plan import Step
 from soci_bootstrap.record import load
 from soci_bootstrap.settings import Settings
-from soci_bootstrap.system import System
+from soci_bootstrap.system import System, journal, lock, resources, signals
+from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.deadline import Deadline
 
 _STATUS = {"failed": 1, "degraded": 2}
 
@@ -99,7 +98,7 @@ def run(settings: Settings, console: Console) -> InstallResult:
             )
             outcome, reason = _failed(run_, settings, bug), str(bug)
         except KeyboardInterrupt:
-            signals.ignore()
+            signals.ignore_more()
             stopped = StoppedError()
             outcome, reason = _failed(run_, settings, stopped), str(stopped)
         result = InstallResult(

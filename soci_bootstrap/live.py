@@ -14,11 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from soci_bootstrap import containers, paths
+from soci_bootstrap import containers
 from soci_bootstrap.ctr import NAMESPACE, Ctr
-from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, CommandError
-from soci_bootstrap.programs import checked
 from soci_bootstrap.system import System
 
 AGENTS = {
@@ -41,7 +39,6 @@ AGENTS = {
 # The characters of Kubernetes' own generated names.
 _SUFFIX = re.compile(r"-[bcdfghjklmnpqrstvwxz2456789]{5}")
 _TERM_SECONDS = 5.0
-_SYSTEMCTL_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -109,34 +106,6 @@ def labels(found: Iterable[Running]) -> tuple[str, ...]:
 def workloads(found: Sequence[Running]) -> tuple[Running, ...]:
     """Those that do not come back by themselves."""
     return tuple(container for container in found if not container.is_agent)
-
-
-def nodeadm_is_due(system: System) -> bool:
-    """Whether this boot's nodeadm-run is still to come: then containerd is restarted anyway."""
-    shown = _systemctl(
-        system, "show", "-p", "LoadState,ExecMainStartTimestampMonotonic", paths.NODEADM_RUN_SERVICE
-    )
-    values = dict(line.partition("=")[::2] for line in shown.splitlines())
-    return values.get("LoadState") == "loaded" and values.get("ExecMainStartTimestampMonotonic") == "0"
-
-
-def has_systemd(system: System) -> bool:
-    """Whether systemd runs here, as sd_booted(3) tells; where it doesn't, no unit does."""
-    return system.live and system.entry("/run/systemd/system").kind == "dir"
-
-
-def is_active(system: System, unit: str) -> bool:
-    """Whether systemd says that a unit runs."""
-    return _systemctl(system, "show", "-p", "ActiveState", unit).strip() == "ActiveState=active"
-
-
-def control(system: System, deadline: Deadline, *words: str) -> None:
-    """Have systemctl do something, and wait for it.
-
-    Raises:
-        CommandError: it failed.
-    """
-    _systemctl(system, *words, seconds=deadline.limit(_SYSTEMCTL_SECONDS))
 
 
 def remove_pods(system: System, found: Sequence[Running]) -> None:
@@ -221,8 +190,3 @@ def _quietly(do: Callable[..., None], *words: str, **options: bool) -> None:
     """What is stopped or gone already is what was wanted; what is left shows when it is removed."""
     with suppress(BootstrapError):
         do(*words, **options)
-
-
-def _systemctl(system: System, *words: str, seconds: float = 10.0) -> str:
-    argv = [system.which("systemctl") or "systemctl", *words]
-    return checked(argv, system.run(argv, timeout=seconds)).decode("utf-8", "replace")

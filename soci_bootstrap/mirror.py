@@ -15,9 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from soci_bootstrap import releases, resources
-from soci_bootstrap.console import Console
-from soci_bootstrap.deadline import Deadline
+from soci_bootstrap import releases
 from soci_bootstrap.digests import expected_digest
 from soci_bootstrap.errors import BootstrapError, UsageError
 from soci_bootstrap.mirror_archive import bring
@@ -26,6 +24,9 @@ from soci_bootstrap.render.options import ZIPAPP_URL
 from soci_bootstrap.request import Request
 from soci_bootstrap.retry import DEFAULT, RetryPolicy
 from soci_bootstrap.settings import Settings
+from soci_bootstrap.system import resources
+from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.deadline import Deadline
 
 PARALLEL = 4
 """Archives fetched at once."""

@@ -10,7 +10,7 @@ from soci_bootstrap import paths
 from soci_bootstrap.items import Phase, Restored
 from soci_bootstrap.record import Before, Managed, Record
 from soci_bootstrap.system import System
-from soci_bootstrap.tree import Entry
+from soci_bootstrap.system.tree import Entry
 
 _STAGED_ENDINGS = (".soci-bootstrap.tmp", ".soci-bootstrap.kept.tmp")
 _HOOK_ENDINGS = (".hook.tmp",)

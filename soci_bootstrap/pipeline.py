@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Union, final
 
-from soci_bootstrap import signals
+from soci_bootstrap.system import signals
 
 Data = Union[bytes, memoryview]
 
@@ -37,7 +37,7 @@ class Worker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with signals.held():  # or it would go on writing to a file that is closed
+        with signals.deferred():  # or it would go on writing to a file that is closed
             self._dropping = self._dropping or kind is not None
             self.drain()
 

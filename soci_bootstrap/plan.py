@@ -12,7 +12,7 @@ from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Phase, Restored
 from soci_bootstrap.record import Binary, Record
 from soci_bootstrap.system import System
-from soci_bootstrap.tree import Entry
+from soci_bootstrap.system.tree import Entry
 
 _DAEMONS = frozenset({"binary", "config", "service", "service-drop-in", "socket", "socket-drop-in"})
 """Steps after which the daemon has to start anew."""

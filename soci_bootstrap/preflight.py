@@ -8,8 +8,8 @@ import subprocess
 from collections.abc import Mapping
 
 from soci_bootstrap import paths, probe
-from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import PreflightError
+from soci_bootstrap.system.deadline import Deadline
 
 SECONDS = 5.0
 

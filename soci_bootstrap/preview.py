@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from soci_bootstrap import decompressor, facts, releases, resources, units
+from soci_bootstrap import decompressor, facts, releases, units
 from soci_bootstrap import plan as plan_
-from soci_bootstrap.console import Console
 from soci_bootstrap.desired import desire, excluded
 from soci_bootstrap.errors import BootstrapError, CommandError, RefusedError, StateError
 from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Restored
@@ -16,8 +15,9 @@ from soci_bootstrap.ownership import leftovers
 from soci_bootstrap.plan import Step
 from soci_bootstrap.record import Record, load
 from soci_bootstrap.settings import Settings
-from soci_bootstrap.system import System
-from soci_bootstrap.tree import ABSENT, Entry
+from soci_bootstrap.system import System, resources, systemd
+from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.tree import ABSENT, Entry
 
 PENDING = 3
 _TEXT_MAX = 64 << 10
@@ -171,9 +171,9 @@ def _steps(system: System, items: tuple[Item, ...], record: Record | None) -> tu
     return plan_.file_steps(items, plan_.observe(system, items, record), record)
 
 
-def _units(system: System, unseen: list[str]) -> Mapping[str, facts.UnitState]:
+def _units(system: System, unseen: list[str]) -> Mapping[str, systemd.UnitState]:
     try:
-        return facts.unit_states(system)
+        return systemd.unit_states(system)
     except (CommandError, StateError) as error:
         unseen.append(str(error))
         return {}

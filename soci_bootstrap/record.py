@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from soci_bootstrap import paths
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.system import System
-from soci_bootstrap.tree import Entry
+from soci_bootstrap.system.tree import Entry
 
 SCHEMA = 1
 ROLLING_BACK = "rolling-back"

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from soci_bootstrap import paths, signals, toml
+from soci_bootstrap import paths, toml
 from soci_bootstrap.errors import BootstrapError, StateError, WiringError
-from soci_bootstrap.system import System
+from soci_bootstrap.system import System, signals
 
 DEFAULT = "_default"
 """The directory for every registry that has none of its own."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from soci_bootstrap import live, memo, paths
-from soci_bootstrap.console import Console
-from soci_bootstrap.deadline import Deadline
+from soci_bootstrap import memo, paths
 from soci_bootstrap.errors import RefusedError
 from soci_bootstrap.items import Phase
 from soci_bootstrap.nodeadm import of_others, unmerged, without_ours
 from soci_bootstrap.ownership import Standing, restore, standing, sweep
 from soci_bootstrap.record import ROLLING_BACK, Before, Record, remove_record, save
-from soci_bootstrap.system import System
+from soci_bootstrap.system import System, systemd
+from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.deadline import Deadline
 from soci_bootstrap.unwinding import Runtime, holds_snapshots, remove_runtime_files
 from soci_bootstrap.unwire import Wired
 from soci_bootstrap.unwire import from_json as wired_from_json
@@ -51,7 +51,7 @@ class Rollback:
         self.wired: Wired | None = wired_from_json(record.wiring)
         self.steps: list[Done] = []
         self.notes: list[str] = []
-        running = live.has_systemd(system)
+        running = systemd.has_systemd(system)
         self._runtime = Runtime(system, console, deadline, record, self.wired) if running else None
 
     # -- before anything changes --------------------------------------------------------------

@@ -7,15 +7,15 @@ from contextlib import suppress
 
 from soci_bootstrap import decompressor, environment
 from soci_bootstrap.apply import Applier
-from soci_bootstrap.console import Console
-from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.desired import UNPIGZ_ARGS
 from soci_bootstrap.errors import BootstrapError, DecompressorError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import Daemon
 from soci_bootstrap.settings import Settings
-from soci_bootstrap.signals import held
 from soci_bootstrap.system import System
+from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.deadline import Deadline
+from soci_bootstrap.system.signals import deferred
 from soci_bootstrap.tuning import Decompressor
 
 
@@ -50,7 +50,7 @@ def fetch(
         applier.adopt(item, staged, fetched)
     except BaseException:
         # A signal between the two would leave it lying there.
-        with held(), suppress(BootstrapError):
+        with deferred(), suppress(BootstrapError):
             system.remove(staged)
         raise
 

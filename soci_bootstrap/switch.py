@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 
 from soci_bootstrap import live, paths, state
-from soci_bootstrap.console import Console
 from soci_bootstrap.ctr import Ctr
-from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, PreflightError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.hooks import fit_images
 from soci_bootstrap.items import File, Item, Phase
 from soci_bootstrap.record import Record
-from soci_bootstrap.system import System
+from soci_bootstrap.system import System, systemd
+from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.deadline import Deadline
 from soci_bootstrap.unwire import Wired, snapshotter
 
 STAGED = "takes effect at the next boot"
@@ -44,7 +44,7 @@ def effect(system: System, facts: Facts, wired: Wired, record: Record | None, *,
         CommandError: containerd did not say what runs.
     """
     unit = facts.units.get(paths.CONTAINERD_SERVICE)
-    if unit is None or unit.active not in _UP or wired.mode == "none" or live.nodeadm_is_due(system):
+    if unit is None or unit.active not in _UP or wired.mode == "none" or systemd.nodeadm_is_due(system):
         return Effect.WITH_START
     if not pending and snapshotter(system, wired) == "soci" and _ran_with_soci(system, record):
         return Effect.DONE
@@ -93,7 +93,7 @@ class Switch:
         self._system = system
         self._console = console
         self._deadline = deadline
-        self.kubelet = kubelet or live.is_active(system, paths.KUBELET_SERVICE)
+        self.kubelet = kubelet or systemd.is_active(system, paths.KUBELET_SERVICE)
 
     def begin(self, running: Sequence[live.Running]) -> None:
         """Stop kubelet and remove its pods.
@@ -103,7 +103,7 @@ class Switch:
         """
         if self.kubelet:
             self._console.info("stopping kubelet")
-            live.control(self._system, self._deadline, "stop", paths.KUBELET_SERVICE)
+            systemd.control(self._system, self._deadline, "stop", paths.KUBELET_SERVICE)
         self._console.info(f"removing {len(live.labels(live.pods(running)))} pods")
         live.remove_pods(self._system, live.pods(running))
 
@@ -114,7 +114,7 @@ class Switch:
             BootstrapError: containerd is down, or not on SOCI.
         """
         self._console.info("restarting containerd")
-        live.control(self._system, self._deadline, "restart", paths.CONTAINERD_SERVICE)
+        systemd.control(self._system, self._deadline, "restart", paths.CONTAINERD_SERVICE)
         found = state.load(self._system)
         if found.degraded or found.snapshotter != "soci" or snapshotter(self._system, wired) != "soci":
             raise PreflightError(
@@ -133,7 +133,7 @@ class Switch:
         """
         if self.kubelet:
             self._console.info("starting kubelet")
-            live.control(self._system, self._deadline, "start", paths.KUBELET_SERVICE)
+            systemd.control(self._system, self._deadline, "start", paths.KUBELET_SERVICE)
 
     def back(self, active: str) -> list[str]:
         """After a failure, the files being as before: containerd and kubelet as well.
@@ -147,13 +147,13 @@ class Switch:
         failures: list[str] = []
         deadline = Deadline(60)
         try:
-            live.control(self._system, deadline, "restart", paths.CONTAINERD_SERVICE)
+            systemd.control(self._system, deadline, "restart", paths.CONTAINERD_SERVICE)
             fit_images(self._system, Ctr(self._system), active)
         except BootstrapError as error:
             failures.append(str(error))
         if self.kubelet:
             try:
-                live.control(self._system, deadline, "start", paths.KUBELET_SERVICE)
+                systemd.control(self._system, deadline, "start", paths.KUBELET_SERVICE)
             except BootstrapError as error:
                 failures.append(str(error))
         return failures

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from soci_bootstrap import paths, resources
+from soci_bootstrap import paths
 from soci_bootstrap.errors import WiringError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import File, Item, Link, Phase
+from soci_bootstrap.system import resources
 
 _RESTART_ONCE = (
     f"ExecStartPost=-/bin/sh -c 'mv {paths.RESTART_OWED} {paths.RESTARTED} 2>/dev/null"

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 
 from soci_bootstrap import containers, live, paths, probe, state
-from soci_bootstrap.console import Console
 from soci_bootstrap.ctr import Ctr
-from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, WorkloadsError
 from soci_bootstrap.hooks import fit_images
 from soci_bootstrap.live import Running
 from soci_bootstrap.record import ROLLING_BACK, Record
 from soci_bootstrap.switch import Switch
-from soci_bootstrap.system import System
+from soci_bootstrap.system import System, systemd
+from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.deadline import Deadline
 from soci_bootstrap.unwire import Wired, snapshotter
 
 _IMAGES_SECONDS = 30.0
@@ -55,7 +55,7 @@ class Runtime:
             CommandError: systemd or containerd did not say.
         """
         self._afterwards = afterwards
-        self._up = live.is_active(self._system, paths.CONTAINERD_SERVICE)
+        self._up = systemd.is_active(self._system, paths.CONTAINERD_SERVICE)
         if self._wired is None:
             return
         self._running = live.running(self._system) if self._up else ()
@@ -111,20 +111,20 @@ class Runtime:
     def stop_units(self) -> None:
         """Stop SOCI and its socket, while their units' files are still there."""
         for unit in (paths.SOCI_SOCKET, paths.SOCI_SERVICE):
-            if live.is_active(self._system, unit):
-                live.control(self._system, self._deadline, "stop", unit)
+            if systemd.is_active(self._system, unit):
+                systemd.control(self._system, self._deadline, "stop", unit)
         root = self._wired.root if self._wired else ""
         self._free = bool(root) and self._afterwards != "soci" and not holds_snapshots(self._system, root)
 
     def restart(self) -> None:
         """With the units' files back: start what ran before us, containerd on its old configuration."""
-        live.control(self._system, self._deadline, "daemon-reload")
+        systemd.control(self._system, self._deadline, "daemon-reload")
         for unit in (paths.SOCI_SOCKET, paths.SOCI_SERVICE):
             if self._record.units_active.get(unit):
-                live.control(self._system, self._deadline, "start", unit)
+                systemd.control(self._system, self._deadline, "start", unit)
         if self._switch is not None:
             self._console.info("restarting containerd")
-            live.control(self._system, self._deadline, "restart", paths.CONTAINERD_SERVICE)
+            systemd.control(self._system, self._deadline, "restart", paths.CONTAINERD_SERVICE)
             self._switch.end()
 
     def root_is_free(self) -> bool:
@@ -146,6 +146,6 @@ def holds_snapshots(system: System, root: str) -> bool:
 def remove_runtime_files(system: System, address: str) -> None:
     """What only lives in /run: our own directory, and the socket that systemd leaves behind."""
     system.rmtree(paths.RUN)
-    if not (live.has_systemd(system) and live.is_active(system, paths.SOCI_SOCKET)):
+    if not (systemd.has_systemd(system) and systemd.is_active(system, paths.SOCI_SOCKET)):
         system.remove(address)
         system.rmdir(os.path.dirname(address))

@@ -25,11 +25,11 @@ from dataclasses import asdict, dataclass
 from queue import SimpleQueue
 from typing import final
 
-from soci_bootstrap.console import Console
-from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.fetch import Request, fetch_binary
 from soci_bootstrap.retry import DEFAULT
+from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.deadline import Deadline
 
 NODES = 1000
 AT_ONCE = 250

@@ -11,10 +11,10 @@ from typing import IO, TYPE_CHECKING
 from soci_bootstrap.doctor.finding import EXIT_STATUS, Check, verdict
 
 if TYPE_CHECKING:
-    from soci_bootstrap.console import Console
     from soci_bootstrap.doctor.node import Node
     from soci_bootstrap.settings import Settings
     from soci_bootstrap.system import System
+    from soci_bootstrap.system.console import Console
 
 
 @dataclass(frozen=True)

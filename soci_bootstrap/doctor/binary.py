@@ -7,7 +7,7 @@ from soci_bootstrap.containerd import parse_version
 from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL
 from soci_bootstrap.doctor.node import Node
-from soci_bootstrap.tree import Entry
+from soci_bootstrap.system.tree import Entry
 
 _AGAIN = "run `soci-bootstrap install`: it fetches and verifies it again"
 

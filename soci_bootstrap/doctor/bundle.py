@@ -157,7 +157,7 @@ def _output(system: System, argv: list[str]) -> bytes:
 
 
 def _versions() -> str:
-    from soci_bootstrap.cli import version
+    from soci_bootstrap.system.resources import version
 
     kernel = os.uname()
     running = f"{kernel.sysname} {kernel.release} {kernel.machine}"

@@ -8,7 +8,7 @@ from soci_bootstrap import snapshotter
 from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL, desired
 from soci_bootstrap.doctor.node import Node
-from soci_bootstrap.tree import Entry
+from soci_bootstrap.system.tree import Entry
 
 
 def present(node: Node) -> Finding:

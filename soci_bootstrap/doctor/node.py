@@ -16,7 +16,7 @@ from soci_bootstrap.doctor.finding import Seen, Unseen
 from soci_bootstrap.nodeconfig import NodeConfig
 from soci_bootstrap.record import Record
 from soci_bootstrap.state import State
-from soci_bootstrap.tree import ABSENT, Entry
+from soci_bootstrap.system.tree import ABSENT, Entry
 from soci_bootstrap.tuning import Machine
 
 NOT_ASKED = Unseen("not asked for")

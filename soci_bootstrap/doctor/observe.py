@@ -15,7 +15,7 @@ from soci_bootstrap.doctor.node import NOT_ASKED, Binary, Daemon, Effective, Ima
 from soci_bootstrap.doctor.tasks import Answer, Known, Task
 from soci_bootstrap.record import Record
 from soci_bootstrap.system import System
-from soci_bootstrap.tree import ABSENT
+from soci_bootstrap.system.tree import ABSENT
 from soci_bootstrap.unitfiles import read_unit
 from soci_bootstrap.unwire import Wired
 from soci_bootstrap.unwire import from_json as wired_from_json

@@ -13,8 +13,8 @@ from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import Daemon, Effective, Images, Process, Registry, Unit
 from soci_bootstrap.doctor.tasks import Task
 from soci_bootstrap.errors import BootstrapError, CommandError
-from soci_bootstrap.programs import checked
 from soci_bootstrap.system import System
+from soci_bootstrap.system.programs import checked
 
 UNITS = (
     paths.SOCI_SERVICE,

@@ -24,8 +24,8 @@ from soci_bootstrap.render.terraform import terraform_module
 from soci_bootstrap.render.userdata import user_data
 
 if TYPE_CHECKING:
-    from soci_bootstrap.console import Console
     from soci_bootstrap.settings import Settings
+    from soci_bootstrap.system.console import Console
 
 
 _RENDERERS = {
@@ -141,7 +141,7 @@ def _read_node_config(path: str) -> str:
 
 
 def _stub() -> str:
-    from soci_bootstrap import resources
+    from soci_bootstrap.system import resources
 
     return resources.read("bootstrap.sh").decode("ascii")
 
@@ -150,7 +150,7 @@ def _own_digest() -> str:
     """The running zipapp's, or in a checkout that of what scripts/build made of it."""
     import os
 
-    from soci_bootstrap import resources
+    from soci_bootstrap.system import resources
 
     built = os.path.join(os.path.dirname(os.path.dirname(resources.__file__)), "dist", "soci-bootstrap.pyz")
     agent = resources.agent_bytes()

@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from soci_bootstrap.errors import CommandError
-from soci_bootstrap.programs import Completed
 from soci_bootstrap.system import System
-from soci_bootstrap.tree import ABSENT, Entry
+from soci_bootstrap.system.programs import Completed
+from soci_bootstrap.system.tree import ABSENT, Entry
 
 
 class Files(System):

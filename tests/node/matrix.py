@@ -326,7 +326,7 @@ def run_unsaved(row: Row) -> str:
 
 def _nothing(what: str) -> tuple[str, str]:
     """A patch that leaves a function out."""
-    module, _, name = what.partition(".")
+    module, _, name = what.rpartition(".")
     if not hasattr(importlib.import_module(f"soci_bootstrap.{module}"), name):
         raise AssertionError(f"the product has no {what} any more, so that a row without it proves nothing")
     return module, f"{name} = lambda *arguments: None"
@@ -348,7 +348,9 @@ def zipapp(patches: tuple[tuple[str, str], ...] = ()) -> bytes:
     with zipfile.ZipFile(io.BytesIO(zipapp())) as old:
         files = {name: old.read(name) for name in old.namelist()}
     for module, source in patches:
-        name = f"soci_bootstrap/{module}.py"
+        name = f"soci_bootstrap/{module.replace('.', '/')}.py"
+        if name not in files:
+            name = f"{name[:-3]}/__init__.py"
         files[name] += f"\n\n{source}\n".encode()
         files.pop(f"{name}c", None)  # the source is then taken
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:

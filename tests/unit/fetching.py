@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from corpus import servers
 
-from soci_bootstrap.console import Console
-from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.fetch import Fetched, Request, fetch_binary
 from soci_bootstrap.retry import RetryPolicy
+from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.deadline import Deadline
 
 QUICK = RetryPolicy(attempts=4, base=0.001)
 DIGEST = hashlib.sha256(servers.BODY).hexdigest()

@@ -110,7 +110,7 @@ class Commands:
         self._capsys = capsys
         self._monkeypatch = monkeypatch
         # A checkout is no zipapp; install leaves one behind.
-        monkeypatch.setattr("soci_bootstrap.resources.agent_bytes", lambda: AGENT)
+        monkeypatch.setattr("soci_bootstrap.system.resources.agent_bytes", lambda: AGENT)
         monkeypatch.setattr(signal, "signal", lambda *_: None)
 
     def run(self, command: str, *options: str, environ: Mapping[str, str] | None = None) -> Outcome:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Union
 
 from soci_bootstrap.errors import CommandError, StateError
-from soci_bootstrap.programs import Completed
 from soci_bootstrap.system import System
+from soci_bootstrap.system.programs import Completed
 
 CAPTURED = Path(__file__).parents[1] / "fixtures" / "captured"
 Answer = Union[Completed, bytes, int, BaseException, Callable[[list[str]], "Answer"]]

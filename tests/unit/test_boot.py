@@ -10,10 +10,11 @@ import trees
 from machines import SHOW, Machine
 from nodes import write
 
-from soci_bootstrap import boot, install, journal, memo, paths, resources, state
+from soci_bootstrap import boot, install, memo, paths, state
 from soci_bootstrap.errors import PreflightError, StateError
 from soci_bootstrap.paths import NODEADM_DROPIN, SOCI_CONFIG, SOCI_SERVICE
 from soci_bootstrap.record import ROLLING_BACK, load, save
+from soci_bootstrap.system import journal, resources
 
 
 @pytest.fixture

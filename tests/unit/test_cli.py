@@ -14,7 +14,6 @@ from types import ModuleType
 import pytest
 
 from soci_bootstrap import cli
-from soci_bootstrap.console import Console
 from soci_bootstrap.doctor.rules import RULES
 from soci_bootstrap.errors import (
     BootstrapError,
@@ -25,6 +24,7 @@ from soci_bootstrap.errors import (
     WorkloadsError,
 )
 from soci_bootstrap.settings import Settings
+from soci_bootstrap.system.console import Console
 from tests.unit import trees
 
 REPOSITORY = Path(__file__).parents[2]
@@ -234,7 +234,8 @@ def test_output_that_goes_nowhere_costs_no_install(redirected: str, status: int,
     root = trees.eks(tmp_path / "node")
     tarball, digest = trees.archive(tmp_path / "soci.tgz")
     program = (
-        "import sys; from soci_bootstrap import cli, resources; resources.agent_bytes = lambda: b'agent';"
+        "import sys; from soci_bootstrap import cli; from soci_bootstrap.system import resources;"
+        " resources.agent_bytes = lambda: b'agent';"
         "sys.exit(cli.main(sys.argv[1:], {}))"
     )
     words = ["install", "--root", str(root), "--tarball", tarball, "--sha256", digest]
@@ -290,7 +291,7 @@ def test_settings_that_this_user_may_not_read_are_told(
     def refuses(path: str) -> bytes:
         raise PermissionError(13, "Permission denied", path)
 
-    monkeypatch.setattr("soci_bootstrap.tree.read_regular", refuses)
+    monkeypatch.setattr("soci_bootstrap.system.tree.read_regular", refuses)
     command("doctor", lambda settings, console: Done(2))
     assert main(f"doctor --root {tmp_path}") == 2
     path = f"{tmp_path}/etc/soci-bootstrap/config.toml"

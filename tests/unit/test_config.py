@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from soci_bootstrap import config, snapshotter, toml
-from soci_bootstrap.console import Console
 from soci_bootstrap.settings import load
 from soci_bootstrap.system import System
+from soci_bootstrap.system.console import Console
 
 BLOBS = "var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
 

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from soci_bootstrap.console import Console
+from soci_bootstrap.system.console import Console
 
 
 class Terminal(io.StringIO):

@@ -5,7 +5,7 @@ from nodes import Node, captured, write
 
 from soci_bootstrap.ctr import Ctr
 from soci_bootstrap.errors import CommandError
-from soci_bootstrap.programs import Completed
+from soci_bootstrap.system.programs import Completed
 
 CTR = "ctr -n k8s.io "
 CHECK = b"""\

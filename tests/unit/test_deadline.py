@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import DeadlineError
+from soci_bootstrap.system.deadline import Deadline
 
 
 class Clock:

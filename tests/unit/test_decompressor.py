@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from soci_bootstrap import paths, resources
+from soci_bootstrap import paths
 from soci_bootstrap.decompressor import Case, carried, cases, faster_than, self_test
 from soci_bootstrap.errors import CommandError, DecompressorError
-from soci_bootstrap.programs import Completed
-from soci_bootstrap.system import System
+from soci_bootstrap.system import System, resources
+from soci_bootstrap.system.programs import Completed
 
 DATA = Path(resources.__file__).parent / "data"
 TEXT = b"one layer after the other\n" * 5000

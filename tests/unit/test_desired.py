@@ -11,12 +11,13 @@ from soci_bootstrap.contentstore import ContentStore
 from soci_bootstrap.decompressor import CarriedFile
 from soci_bootstrap.desired import Desired, desire
 from soci_bootstrap.errors import DecompressorError, UsageError, WiringError
-from soci_bootstrap.facts import AmiSoci, UnitState
+from soci_bootstrap.facts import AmiSoci
 from soci_bootstrap.items import Daemon, File
 from soci_bootstrap.nodeconfig import NodeConfig
 from soci_bootstrap.paths import DAEMON, SOCI_CONFIG, SOCI_CONFIG_BESIDE_GATE
 from soci_bootstrap.record import Binary, Record
 from soci_bootstrap.settings import Settings
+from soci_bootstrap.system.systemd import UnitState
 
 SETTINGS = Settings(command="install")
 NEWEST = releases.NEWEST

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from soci_bootstrap import doctor, toml
-from soci_bootstrap.console import Console
 from soci_bootstrap.doctor import bundle, redact
 from soci_bootstrap.doctor.finding import Unseen
 from soci_bootstrap.doctor.node import Containerd, Node
 from soci_bootstrap.doctor.units import SERVICE_DROPIN
 from soci_bootstrap.errors import CommandError, RefusedError
-from soci_bootstrap.programs import Completed
 from soci_bootstrap.settings import load
+from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.programs import Completed
 from tests.unit import nodes
 
 S = "pl4nt3dS3cr3t"

@@ -46,7 +46,7 @@ from soci_bootstrap.paths import (
 from soci_bootstrap.record import Binary as Recorded
 from soci_bootstrap.record import Managed, Record
 from soci_bootstrap.state import State
-from soci_bootstrap.tree import ABSENT, Entry
+from soci_bootstrap.system.tree import ABSENT, Entry
 from soci_bootstrap.tuning import Decompressor, Machine, tune
 from soci_bootstrap.wiring import Wiring
 

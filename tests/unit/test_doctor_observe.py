@@ -15,15 +15,15 @@ from pathlib import Path
 import pytest
 
 from soci_bootstrap import cli, doctor
-from soci_bootstrap.console import Console
 from soci_bootstrap.doctor import programs as doctor_programs
 from soci_bootstrap.doctor.finding import Check, Status, Unseen, verdict
 from soci_bootstrap.doctor.observe import observe
 from soci_bootstrap.doctor.rules import RULES, judge
 from soci_bootstrap.doctor.tasks import Task
 from soci_bootstrap.errors import CommandError, StateError
-from soci_bootstrap.programs import Completed
 from soci_bootstrap.settings import load
+from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.programs import Completed
 from tests.unit import nodes
 from tests.unit.nodes import captured
 

@@ -7,16 +7,17 @@ from dataclasses import replace
 import pytest
 from nodes import Node, captured, write
 
-from soci_bootstrap import facts, memo, resources
+from soci_bootstrap import facts, memo
 from soci_bootstrap.containerd import NamedSoci
 from soci_bootstrap.errors import CommandError, StateError, UnsupportedArchitectureError
-from soci_bootstrap.facts import AmiSoci, UnitState
+from soci_bootstrap.facts import AmiSoci
 from soci_bootstrap.nodeconfig import NodeConfig
 from soci_bootstrap.paths import AMI_DAEMON, SOCI_SERVICE, SOCI_SOCKET
-from soci_bootstrap.programs import Completed
 from soci_bootstrap.record import Before, Record
-from soci_bootstrap.system import System
-from soci_bootstrap.tree import ABSENT
+from soci_bootstrap.system import System, resources
+from soci_bootstrap.system.programs import Completed
+from soci_bootstrap.system.systemd import UnitState
+from soci_bootstrap.system.tree import ABSENT
 from soci_bootstrap.tuning import Machine
 
 ETC = "/etc/systemd/system"

@@ -13,8 +13,6 @@ from corpus import archives, servers
 from fetching import DIGEST, PATH, Run, wanted, written
 
 from soci_bootstrap import fetch
-from soci_bootstrap.console import Console
-from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import (
     ArchiveError,
     BootstrapError,
@@ -25,6 +23,8 @@ from soci_bootstrap.errors import (
 )
 from soci_bootstrap.fetch import fetch_binary
 from soci_bootstrap.pipeline import Worker
+from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.deadline import Deadline
 
 
 @pytest.fixture

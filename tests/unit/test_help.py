@@ -8,6 +8,7 @@ import pytest
 from soci_bootstrap import cli, commandline, completion, helptext, manpage
 from soci_bootstrap.options import COMMAND_NAMES, COMMANDS, OPTIONS, options_of
 from soci_bootstrap.snapshotter import SETTABLE
+from soci_bootstrap.system import resources
 
 
 @pytest.mark.parametrize("line", ["--help", "-h", "help", "help nonsense", "--help --nonsense"])
@@ -56,7 +57,7 @@ def test_the_manual_holds_every_command_and_option() -> None:
 
 def test_the_manual_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["man"], {}) == 0
-    assert capsys.readouterr().out == manpage.page(cli.version())
+    assert capsys.readouterr().out == manpage.page(resources.version())
 
 
 def complete(*words: str) -> list[str]:

@@ -12,8 +12,8 @@ from nodes import CAPTURED, Node, captured, write
 from soci_bootstrap import boot, hooks, paths, state
 from soci_bootstrap import hook as hook_command
 from soci_bootstrap.paths import CONTAINERD_ENDPOINT
-from soci_bootstrap.programs import Completed
 from soci_bootstrap.state import State
+from soci_bootstrap.system.programs import Completed
 from soci_bootstrap.unwire import Wired
 
 CONFIG = "/etc/containerd/config.toml"

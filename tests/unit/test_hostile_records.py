@@ -12,7 +12,7 @@ from nodes import write
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.record import Before, Binary, Managed, Record, backup_name, load
 from soci_bootstrap.system import System
-from soci_bootstrap.tree import Entry
+from soci_bootstrap.system.tree import Entry
 
 GOOD = Record(
     outcome="installed",

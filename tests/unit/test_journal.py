@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import socket
 
-from soci_bootstrap import journal, paths
+from soci_bootstrap import paths
+from soci_bootstrap.system import journal
 
 
 def test_one_line_with_its_priority(tmp_path, monkeypatch) -> None:

@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 
 from soci_bootstrap import live, state, switch
-from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import CommandError, PreflightError
-from soci_bootstrap.facts import Facts, UnitState
+from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import File, Gone, Phase
 from soci_bootstrap.live import Running
 from soci_bootstrap.paths import NODEADM_DROPIN
 from soci_bootstrap.record import Managed, Record
 from soci_bootstrap.state import State
 from soci_bootstrap.switch import Effect, Switch
+from soci_bootstrap.system.deadline import Deadline
+from soci_bootstrap.system.systemd import UnitState
 from soci_bootstrap.unwire import Wired
 from tests.unit import nodes, trees
 

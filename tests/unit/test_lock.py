@@ -9,10 +9,10 @@ from threading import Event, Thread
 
 import pytest
 
-from soci_bootstrap import lock, paths
-from soci_bootstrap.deadline import Deadline
+from soci_bootstrap import paths
 from soci_bootstrap.errors import LockHeldError, StateError
-from soci_bootstrap.system import System
+from soci_bootstrap.system import System, lock
+from soci_bootstrap.system.deadline import Deadline
 from tests.unit import trees
 
 

@@ -13,10 +13,11 @@ import pytest
 import trees
 from nodes import write
 
-from soci_bootstrap import install, memo, resources, software
+from soci_bootstrap import install, memo, software
 from soci_bootstrap.paths import RECORD
 from soci_bootstrap.settings import load
-from soci_bootstrap.tree import read_regular
+from soci_bootstrap.system import resources
+from soci_bootstrap.system.tree import read_regular
 
 BLOBS = "/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
 LAYER, OTHER, MANIFEST = b"\x1f\x8bone layer", b"\x1f\x8banother", b'{"layers": []}'

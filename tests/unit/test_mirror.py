@@ -12,14 +12,15 @@ from corpus import archives, servers
 from corpus.aws import install_aws
 
 from soci_bootstrap import mirror as module
-from soci_bootstrap import releases, resources
-from soci_bootstrap.console import Console
-from soci_bootstrap.deadline import Deadline
+from soci_bootstrap import releases
 from soci_bootstrap.errors import FetchError, UsageError
 from soci_bootstrap.fetch import Request, fetch_binary
 from soci_bootstrap.mirror import MirrorResult, mirror, wanted
 from soci_bootstrap.retry import RetryPolicy
 from soci_bootstrap.settings import Settings
+from soci_bootstrap.system import resources
+from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.deadline import Deadline
 
 QUICK = RetryPolicy(attempts=4, base=0.001)
 VERSIONS = ("0.14.1", "0.15.0")

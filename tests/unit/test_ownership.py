@@ -12,7 +12,7 @@ from soci_bootstrap.ownership import Standing, leftovers, let_go, mentions_us, r
 from soci_bootstrap.paths import SOCI_ADDRESS
 from soci_bootstrap.record import Before, Binary, Managed, Record, remember
 from soci_bootstrap.system import System
-from soci_bootstrap.tree import ABSENT, Entry
+from soci_bootstrap.system.tree import ABSENT, Entry
 
 A = "/etc/a"
 

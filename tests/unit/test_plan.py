@@ -14,7 +14,7 @@ from soci_bootstrap import decompressor, releases
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.containerd import NamedSoci
 from soci_bootstrap.desired import Desired, desire
-from soci_bootstrap.facts import AmiSoci, UnitState
+from soci_bootstrap.facts import AmiSoci
 from soci_bootstrap.items import Daemon, File, Gone, Link, Phase, Restored
 from soci_bootstrap.kubelet import Kubelet
 from soci_bootstrap.nodeconfig import NodeConfig
@@ -23,7 +23,8 @@ from soci_bootstrap.plan import Observed, Step, compare, file_steps, observe
 from soci_bootstrap.record import Binary, Record
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.system import System
-from soci_bootstrap.tree import ABSENT, Entry
+from soci_bootstrap.system.systemd import UnitState
+from soci_bootstrap.system.tree import ABSENT, Entry
 
 NEWEST = releases.NEWEST
 PINNED = releases.pinned_digest(NEWEST, "amd64")

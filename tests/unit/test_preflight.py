@@ -7,8 +7,8 @@ import textwrap
 import pytest
 
 from soci_bootstrap import paths, preflight
-from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import PreflightError
+from soci_bootstrap.system.deadline import Deadline
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 SERVES = """

@@ -9,11 +9,11 @@ from dataclasses import replace
 import pytest
 import trees
 
-from soci_bootstrap import install, preview, programs, resources
-from soci_bootstrap.console import Console
+from soci_bootstrap import install, preview
 from soci_bootstrap.errors import DecompressorError, StateError
 from soci_bootstrap.settings import Settings
-from soci_bootstrap.system import System
+from soci_bootstrap.system import System, programs, resources
+from soci_bootstrap.system.console import Console
 
 DROPIN = "/etc/eks/nodeadm.d/50-soci-bootstrap.json"
 CONFIG = "/etc/soci-snapshotter-grpc/config.toml"
@@ -151,7 +151,7 @@ def close(monkeypatch, settings, closed) -> None:
 
     for name in ("open", "listdir"):
         monkeypatch.setattr(os, name, refuses(getattr(os, name), itself=True))
-    monkeypatch.setattr("soci_bootstrap.tree.open", refuses(open, itself=True), raising=False)
+    monkeypatch.setattr("soci_bootstrap.system.tree.open", refuses(open, itself=True), raising=False)
     monkeypatch.setattr(os, "lstat", refuses(os.lstat, itself=False))
 
 

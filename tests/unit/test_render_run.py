@@ -8,12 +8,13 @@ import pytest
 import yaml
 from render_requests import DIGEST, NODE_CONFIG, STUB, URL
 
-from soci_bootstrap import resources, settings
-from soci_bootstrap.console import Console
+from soci_bootstrap import settings
 from soci_bootstrap.errors import UsageError
 from soci_bootstrap.render import Result, run
 from soci_bootstrap.render.arguments import install_arguments
 from soci_bootstrap.render.options import KINDS
+from soci_bootstrap.system import resources
+from soci_bootstrap.system.console import Console
 
 PINNED = ("--zipapp-url", URL, "--zipapp-sha256", DIGEST)
 

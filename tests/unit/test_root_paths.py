@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "soci_bootstrap"
 MODULES = {
-    str(path.relative_to(PACKAGE))[:-3].replace("/", "."): ast.parse(path.read_text())
+    str(path.relative_to(PACKAGE))[:-3].replace("/", ".").removesuffix(".__init__"): ast.parse(
+        path.read_text()
+    )
     for path in sorted(PACKAGE.rglob("*.py"))
     if path.name != "_build.py"
 }

@@ -9,9 +9,9 @@ import pytest
 from nodes import write
 
 from soci_bootstrap.errors import CommandError, StateError
-from soci_bootstrap.programs import Completed, checked
 from soci_bootstrap.system import System
-from soci_bootstrap.tree import ABSENT, SELINUX
+from soci_bootstrap.system.programs import Completed, checked
+from soci_bootstrap.system.tree import ABSENT, SELINUX
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="owners are root's to set")
 

@@ -7,11 +7,11 @@ import pytest
 from corpus import servers
 from corpus.aws import install_aws, put
 
-from soci_bootstrap.console import Console
-from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import DeadlineError, DigestMismatchError, FetchError
 from soci_bootstrap.fetch import Request, fetch_binary
 from soci_bootstrap.retry import RetryPolicy
+from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.deadline import Deadline
 
 pytestmark = pytest.mark.subprocess
 

@@ -7,12 +7,12 @@ import pytest
 from known import FACTS, facts
 from nodes import write
 
-from soci_bootstrap import memo, paths, resources, units
+from soci_bootstrap import memo, paths, units
 from soci_bootstrap.errors import WiringError
 from soci_bootstrap.facts import AmiSoci
 from soci_bootstrap.items import File, Link, Phase
 from soci_bootstrap.paths import SOCI_ADDRESS, SOCI_SERVICE, SOCI_SOCKET
-from soci_bootstrap.system import System
+from soci_bootstrap.system import System, resources
 from soci_bootstrap.unitfiles import UnitFile, read_unit
 from soci_bootstrap.units import RESTART_OWED, RESTARTED, ground, snapshotter
 

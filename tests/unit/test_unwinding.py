@@ -10,12 +10,12 @@ import trees
 from machines import Machine
 
 from soci_bootstrap import probe, state
-from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError, WorkloadsError
 from soci_bootstrap.paths import NODEADM_DROPIN
 from soci_bootstrap.record import ROLLING_BACK, load
 from soci_bootstrap.restoring import Rollback
 from soci_bootstrap.state import State
+from soci_bootstrap.system.deadline import Deadline
 
 CONTAINERD = "/etc/containerd/config.toml"
 MOUNT = (

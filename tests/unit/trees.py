@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from soci_bootstrap.console import Console
 from soci_bootstrap.settings import load
 from soci_bootstrap.system import System
+from soci_bootstrap.system.console import Console
 
 AGENT = b"#!/usr/bin/python3 -I\nthe zipapp\n"
 DAEMON = b"\x7fELF a daemon " + bytes(range(256)) * 40

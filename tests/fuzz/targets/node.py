@@ -13,13 +13,13 @@ from corpus import inputs
 from hostile import lay, shape
 
 from soci_bootstrap import preview, settings
-from soci_bootstrap.console import Console
-from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.job import Job
 from soci_bootstrap.planning import Planning
 from soci_bootstrap.record import load
 from soci_bootstrap.system import System
+from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.deadline import Deadline
 from tests.fuzz.targets import ChangedError
 
 _PATHS = (

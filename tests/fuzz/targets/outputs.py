@@ -8,6 +8,7 @@ from nodes import captured
 from soci_bootstrap import containers, contentstore, facts, live, paths, state
 from soci_bootstrap.ctr import Ctr
 from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.system import systemd
 from tests.fuzz.files import Files
 
 SEEDS = [
@@ -33,7 +34,7 @@ def one(data: bytes) -> None:
         lambda: live._container("k8s.io", "a", data).label,
         lambda: Ctr(system).unusable_images("soci"),
         lambda: Ctr(system).remove_snapshots("soci"),
-        lambda: live.nodeadm_is_due(system),
+        lambda: systemd.nodeadm_is_due(system),
         lambda: state.load(system),
         lambda: containers.on_snapshotter(system, "/var/lib/soci"),
         lambda: containers.mount_points(system),

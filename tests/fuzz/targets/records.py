@@ -9,7 +9,7 @@ from soci_bootstrap import memo, paths, settings, unwire
 from soci_bootstrap import record as record_
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.ownership import leftovers, standing
-from soci_bootstrap.tree import Entry
+from soci_bootstrap.system.tree import Entry
 from tests.fuzz.files import Files
 
 _RECORD = record_.Record(

@@ -11,6 +11,7 @@ from soci_bootstrap import containers, facts, live, paths, state
 from soci_bootstrap.containerd import parse_version
 from soci_bootstrap.ctr import Ctr
 from soci_bootstrap.doctor import outputs
+from soci_bootstrap.system import systemd
 from soci_bootstrap.unitfiles import read_unit
 
 OUTPUTS: Mapping[str, bytes] = {
@@ -79,7 +80,7 @@ READERS: Mapping[str, Callable[[Path, bytes], object]] = {
     "ctr images": lambda root, output: Ctr(Node(root, {"ctr": output})).unusable_images("soci"),
     "ctr snapshots": lambda root, output: Ctr(Node(root, {"ctr": output})).remove_snapshots("soci"),
     "ctr containers": lambda root, output: Ctr(Node(root, {"ctr": output})).containers(of_pods=True),
-    "systemctl show of nodeadm-run": lambda root, output: live.nodeadm_is_due(
+    "systemctl show of nodeadm-run": lambda root, output: systemd.nodeadm_is_due(
         Node(root, {"systemctl": output})
     ),
     "mountinfo": lambda root, output: containers.on_snapshotter(

@@ -1,4 +1,4 @@
-"""The one door to the operating system: ``tree``, with every change to it, and programs.
+"""The one door to the operating system: files, programs, systemd, lock, deadline, signals.
 
 With a root other than ``/`` nothing below it is ever executed.
 """
@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from soci_bootstrap.errors import CommandError, StateError
-from soci_bootstrap.tree import SELINUX, Tree
+from soci_bootstrap.system.tree import SELINUX, Tree
 
 if TYPE_CHECKING:
-    from soci_bootstrap.programs import Completed
+    from soci_bootstrap.system.programs import Completed
 
 
 class System(Tree):
@@ -255,7 +255,7 @@ class System(Tree):
                 expected="nothing below --root to be executed",
                 remedy="report this",
             )
-        from soci_bootstrap import programs
+        from soci_bootstrap.system import programs
 
         return programs.run(argv, timeout, input, env)
 

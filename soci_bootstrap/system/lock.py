@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from soci_bootstrap import paths
-from soci_bootstrap.deadline import Deadline
 from soci_bootstrap.errors import LockHeldError, StateError
 from soci_bootstrap.redact import redact_text
 from soci_bootstrap.system import System
+from soci_bootstrap.system.deadline import Deadline
 
 _PAUSE = 0.1
 

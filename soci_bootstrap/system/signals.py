@@ -10,13 +10,13 @@ from threading import Thread
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 
-def heed() -> None:
+def handle() -> None:
     """From here on either raises ``KeyboardInterrupt``."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def deferred() -> Iterator[None]:
     """Hold them back until the end of a step, which is then either done or not begun."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
     try:
@@ -26,9 +26,9 @@ def held() -> Iterator[None]:
 
 
 @contextmanager
-def too_late() -> Iterator[None]:
+def discarded() -> Iterator[None]:
     """Pass over those that come while all that is left is to write down that the work is done."""
-    with held():
+    with deferred():
         try:
             yield
         finally:
@@ -36,7 +36,7 @@ def too_late() -> Iterator[None]:
                 pass
 
 
-def ignore() -> None:
+def ignore_more() -> None:
     """The first one was heard; a second one must not stop the taking back."""
     for number in _STOPPING:
         signal.signal(number, signal.SIG_IGN)
@@ -47,5 +47,5 @@ def start(thread: Thread) -> None:
 
     What another thread takes, the main thread can't hold back; nor does it hear of it while it waits.
     """
-    with held():
+    with deferred():
         thread.start()

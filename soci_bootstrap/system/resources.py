@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     __loader__: ResourceLoader
 
-_HERE = os.path.dirname(__file__)
+_PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 
 def read(name: str) -> bytes:
@@ -22,7 +22,7 @@ def read(name: str) -> bytes:
     Raises:
         OSError: there is no such file.
     """
-    return __loader__.get_data(os.path.join(_HERE, name))
+    return __loader__.get_data(os.path.join(_PACKAGE, name))
 
 
 def agent_path() -> str | None:
@@ -38,3 +38,14 @@ def agent_bytes() -> bytes | None:
         return None
     with open(path, "rb") as file:
         return file.read()
+
+
+def version() -> str:
+    """The package's version, and the commit where the build says it."""
+    from soci_bootstrap import __version__
+
+    try:
+        from soci_bootstrap._build import COMMIT  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        return __version__
+    return f"{__version__} ({COMMIT})"
