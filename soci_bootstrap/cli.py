@@ -230,7 +230,7 @@ def _print(text: str, status: int) -> int:
 
 
 def _truthy(text: str) -> bool:
-    from soci_bootstrap.snapshotter import parse_bool
+    from soci_bootstrap.configfiles.soci_rules import parse_bool
 
     try:
         return parse_bool(text)

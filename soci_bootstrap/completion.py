@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from soci_bootstrap import values
+from soci_bootstrap.configfiles.soci_rules import SETTABLE
 from soci_bootstrap.options import COMMAND_NAMES, COMMANDS, OPTIONS, Command, Option, options_of
-from soci_bootstrap.snapshotter import SETTABLE
 
 
 def script(shell: str) -> str:

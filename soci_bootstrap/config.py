@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from soci_bootstrap import containerd, contentstore, facts, paths, snapshotter
+from soci_bootstrap import containerd, contentstore, facts, paths
+from soci_bootstrap.configfiles import soci, soci_rules
+from soci_bootstrap.configfiles.soci import Decompressor
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.settings import USUAL_ARGS
 from soci_bootstrap.system import System
-from soci_bootstrap.tuning import Decompressor, tune
+from soci_bootstrap.tuning import tune
 from soci_bootstrap.unitfiles import read_unit
 
 if TYPE_CHECKING:
@@ -47,13 +49,13 @@ def run(settings: Settings, console: Console) -> Result:
     decompressor = _decompressor(settings, system, notes)
     discard = _may_discard(settings, system, notes)
     pull = tune(machine, decompressor, discard_unpacked_layers=discard, overrides=settings.parallel_pull)
-    text = snapshotter.render(pull).decode()
+    text = soci.render(pull).decode()
     for note in notes:
         console.info(note)
     document: dict[str, object] = {
         "vcpus": machine.vcpus,
         "memory_gib": round(machine.memory_bytes / (1 << 30), 3),
-        "parallel_pull": {key: getattr(pull, key) for key in snapshotter.KEYS},
+        "parallel_pull": {key: getattr(pull, key) for key in soci_rules.KEYS},
         "decompressor": asdict(decompressor),
         "config": text,
         "notes": notes,

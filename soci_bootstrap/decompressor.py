@@ -17,7 +17,7 @@ from soci_bootstrap.errors import CommandError, DecompressorError
 from soci_bootstrap.system import System, resources
 
 if TYPE_CHECKING:
-    from soci_bootstrap.tuning import Decompressor
+    from soci_bootstrap.configfiles.soci import Decompressor
 
 
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from soci_bootstrap import __version__, paths, releases, snapshotter, tuning, units, wiring
+from soci_bootstrap import __version__, paths, releases, tuning, units, wiring
 from soci_bootstrap import decompressor as carried_
+from soci_bootstrap.configfiles import soci
+from soci_bootstrap.configfiles.soci import Decompressor
 from soci_bootstrap.errors import DecompressorError, WiringError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import Daemon, File, Item, Phase
 from soci_bootstrap.record import Record
 from soci_bootstrap.settings import Settings
-from soci_bootstrap.tuning import Decompressor
 
 IGZIP_ARGS = UNPIGZ_ARGS = ("-d", "-c")
 DISCARD_FIXED_IN: tuple[int, int, int] | None = None
@@ -76,7 +77,7 @@ def desire(
     if daemon == paths.DAEMON:
         items.append(Daemon("binary", paths.DAEMON, version, facts.arch, sha256))
     items += files
-    items.append(File("config", config, snapshotter.render(pull), Phase.CONFIGURATION))
+    items.append(File("config", config, soci.render(pull), Phase.CONFIGURATION))
     items += units.snapshotter(facts, daemon, config, chosen.address, chosen.root)
     items += chosen.items
     return Desired(tuple(items), chosen, inflater, daemon, config, version, sha256)

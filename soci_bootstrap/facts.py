@@ -11,6 +11,7 @@ from soci_bootstrap import containerd as containerd_
 from soci_bootstrap import contentstore, memo, nodeconfig, paths
 from soci_bootstrap import kubelet as kubelet_
 from soci_bootstrap import registries as registries_
+from soci_bootstrap.configfiles import containerd as configfiles_containerd
 from soci_bootstrap.errors import CommandError, UnsupportedArchitectureError
 from soci_bootstrap.record import Record
 from soci_bootstrap.system import System, resources
@@ -159,7 +160,7 @@ def _node_config(system: System, record: Record | None) -> nodeconfig.NodeConfig
         static = remembered.pop("static")
         return nodeconfig.NodeConfig(
             **{**remembered, "later": tuple(remembered["later"])},
-            static=containerd_.NamedSoci(**static) if static else None,
+            static=configfiles_containerd.NamedSoci(**static) if static else None,
         )
     return nodeconfig.read(system)
 

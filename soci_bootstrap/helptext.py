@@ -110,7 +110,7 @@ def command_help(name: str) -> str:
     if options:
         lines += ["", "options:", *_columns([(spelling(option), option.help) for option in options])]
     if any(option.name == "set" for option in options):
-        from soci_bootstrap.snapshotter import SETTABLE
+        from soci_bootstrap.configfiles.soci_rules import SETTABLE
 
         lines += ["", "KEY:", *(f"  {key}" for key in SETTABLE)]
     lines += ["", "examples:"]

@@ -12,9 +12,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from soci_bootstrap import containers, paths, probe, state
+from soci_bootstrap.configfiles.containerd_text import named
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.system import System, journal
-from soci_bootstrap.unwire import Wired, config_files, from_json, leads_to_soci, named, snapshotter, unwire
+from soci_bootstrap.unwire import Wired, config_files, from_json, leads_to_soci, snapshotter, unwire
 
 if TYPE_CHECKING:
     from soci_bootstrap.ctr import Ctr

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from soci_bootstrap import containerd, kubelet, paths, toml, unwire
+from soci_bootstrap import paths
+from soci_bootstrap.configfiles import containerd, containerd_text, kubelet, toml
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.items import File, Phase
 from soci_bootstrap.nodeconfig import GATE
@@ -34,12 +35,14 @@ def nodeadms_part(system: System, wired: Wired) -> tuple[File, ...]:
     for path in nodeadms_own(system, wired):
         found, mode = system.read(path) or b"", system.entry(path).mode
         if path == wired.containerd_config:
-            data = containerd.wired(found, wired.dialect, wired.address, wired.root, path)
-            files.append(File("containerd-config", path, data, Phase.WIRING, mode, unwire.unwired(data)))
+            data = containerd.with_soci(found, wired.dialect, wired.address, wired.root, path)
+            files.append(
+                File("containerd-config", path, data, Phase.WIRING, mode, containerd_text.unwired(data))
+            )
     path = _kubelets(system, wired)
     if path:
-        data = kubelet.wired(system.read(path) or b"{}", f"unix://{wired.address}", path)
-        unwired = kubelet.wired(data, paths.CONTAINERD_ENDPOINT, path)
+        data = kubelet.with_endpoint(system.read(path) or b"{}", f"unix://{wired.address}", path)
+        unwired = kubelet.with_endpoint(data, paths.CONTAINERD_ENDPOINT, path)
         files.append(File("kubelet-config", path, data, Phase.WIRING, system.entry(path).mode, unwired))
     return tuple(files)
 
@@ -153,7 +156,7 @@ def _unmerge(document: dict[str, Any], earlier: dict[str, Any], ours: dict[str, 
                 _unmerge(found, before if isinstance(before, dict) else {}, value)
                 if not found and before is None:
                     del document[key]
-        elif found == value or (key == unwire.KEY and found == "overlayfs"):
+        elif found == value or (key == containerd_text.KEY and found == "overlayfs"):
             if key in earlier:
                 document[key] = before
             else:

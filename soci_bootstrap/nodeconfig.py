@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from soci_bootstrap import paths
-from soci_bootstrap.containerd import NamedSoci, soci_in
+from soci_bootstrap.configfiles.containerd import NamedSoci, soci_in_config
 from soci_bootstrap.errors import BootstrapError, StateError
 from soci_bootstrap.system import System
 
@@ -76,9 +76,9 @@ def read(system: System, *, cached: bool = True) -> NodeConfig:
     text = _config(spec)
     gate = _table(spec, "featureGates").get(GATE)
     endpoint = _endpoint(spec)
-    static = soci_in(_bytes(text), "the NodeConfig's containerd.config")
+    static = soci_in_config(_bytes(text), "the NodeConfig's containerd.config")
     ours = _ours(system)
-    if static and static == soci_in(_bytes(_config(ours)), paths.NODEADM_DROPIN):
+    if static and static == soci_in_config(_bytes(_config(ours)), paths.NODEADM_DROPIN):
         # nodeadm has merged it into its cache since.
         static = replace(static, snapshotter=False)
     if endpoint == _endpoint(ours):

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from soci_bootstrap import paths, toml
+from soci_bootstrap import paths
+from soci_bootstrap.configfiles import toml
 from soci_bootstrap.errors import BootstrapError, StateError, WiringError
 from soci_bootstrap.system import System, signals
 

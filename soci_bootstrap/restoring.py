@@ -207,8 +207,8 @@ _PUT_BACK = {Standing.OURS, Standing.FOREIGN}
 
 
 def _named(config: bytes) -> str:
-    from soci_bootstrap import tomltext
-    from soci_bootstrap.unwire import KEY, TABLES
+    from soci_bootstrap.configfiles import containerd_text
+    from soci_bootstrap.configfiles.containerd_text import KEY, TABLES
 
-    named = tomltext.values(config.decode("utf-8", "replace"), KEY, TABLES)
+    named = containerd_text.values(config.decode("utf-8", "replace"), KEY, TABLES)
     return named[-1] if named else "overlayfs"

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from soci_bootstrap import commandline, releases, snapshotter
+from soci_bootstrap import commandline, releases
 from soci_bootstrap.commandline import CommandLine
+from soci_bootstrap.configfiles import soci_rules
+from soci_bootstrap.configfiles.soci_rules import GZIP_ARGS_KEY, GZIP_PATH_KEY
 from soci_bootstrap.errors import StateError, UsageError
 from soci_bootstrap.options import OPTIONS
 from soci_bootstrap.request import Request
-from soci_bootstrap.snapshotter import GZIP_ARGS_KEY, GZIP_PATH_KEY
 from soci_bootstrap.sources import Given, ReadFile, gather
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _settings(line: CommandLine, chosen: Mapping[str, Given], problems: list[str
 
 def _disagreements(settings: Settings, chosen: Mapping[str, Given]) -> Iterator[str]:
     """Values that are good alone and wrong together."""
-    yield from (f"set {problem}" for problem in snapshotter.limit_problems(settings.parallel_pull))
+    yield from (f"set {problem}" for problem in soci_rules.limit_problems(settings.parallel_pull))
     only = {"arch": "--root or mirror", "vcpus": "--root or config", "memory-gib": "--root or config"}
     for name in only if settings.live else ():
         if name in chosen and settings.command not in ("mirror", "config" if name != "arch" else ""):
@@ -226,9 +227,9 @@ def from_json(document: Mapping[str, object], command: str) -> Settings:
     try:
         if not isinstance(pull, Mapping):
             raise ValueError(f"parallel_pull: found {pull!r}, expected an object")
-        values["parallel_pull"] = {key: snapshotter.validate_key(key, value) for key, value in pull.items()}
+        values["parallel_pull"] = {key: soci_rules.validate_key(key, value) for key, value in pull.items()}
         if args is not None:
-            values["decompressor_args"] = snapshotter.validate_key(GZIP_ARGS_KEY, args)
+            values["decompressor_args"] = soci_rules.validate_key(GZIP_ARGS_KEY, args)
         for option in OPTIONS:
             if values.get(option.attribute) is not None:
                 values[option.attribute] = option.parse(values[option.attribute])

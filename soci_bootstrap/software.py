@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from soci_bootstrap import decompressor, environment
 from soci_bootstrap.apply import Applier
+from soci_bootstrap.configfiles.soci import Decompressor
 from soci_bootstrap.desired import UNPIGZ_ARGS
 from soci_bootstrap.errors import BootstrapError, DecompressorError
 from soci_bootstrap.facts import Facts
@@ -16,7 +17,6 @@ from soci_bootstrap.system import System
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
 from soci_bootstrap.system.signals import deferred
-from soci_bootstrap.tuning import Decompressor
 
 
 def fetch(

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from soci_bootstrap import paths, snapshotter
+from soci_bootstrap import paths
 from soci_bootstrap.commandline import CommandLine
+from soci_bootstrap.configfiles import soci_rules
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.options import ENVIRONMENT_PREFIX, OPTIONS, STUB_ENVIRONMENT, UNPRIVILEGED, Option
 from soci_bootstrap.suggest import hint
@@ -115,7 +116,7 @@ def _entries(path: str, required: bool, read_file: ReadFile, problems: list[str]
         told = hidden if isinstance(error, PermissionError) else problems
         told.append(f"{path}: can't be read: {error.strerror or error}")
         return
-    from soci_bootstrap import toml
+    from soci_bootstrap.configfiles import toml
 
     try:
         document = toml.loads(data, path)
@@ -132,7 +133,7 @@ def _entries(path: str, required: bool, read_file: ReadFile, problems: list[str]
 
 
 def _stranger(key: str, known: Sequence[str]) -> str:
-    if key in snapshotter.SETTABLE:
+    if key in soci_rules.SETTABLE:
         return "found outside of [set], expected it there"
     if key in _NOT_FILED:
         return "says where the file is: expected it as a flag or in the environment"
@@ -158,7 +159,7 @@ def _keys(value: object, source: str, rank: int, problems: list[str]) -> Iterato
                 problems.append(f"{source}: found {word!r}, expected KEY=VALUE")
     for key, found in pairs:
         try:
-            yield key, snapshotter.validate_key(key, found)
+            yield key, soci_rules.validate_key(key, found)
         except ValueError as error:
             problems.append(f"{source} {key}: {error}")
 

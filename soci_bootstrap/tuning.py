@@ -23,6 +23,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from soci_bootstrap.configfiles.soci import Decompressor, ParallelPull
+
 MIB = 1024 * 1024
 DOWNLOAD_BYTES = 1 * MIB
 UNPACK_BYTES = 16 * MIB
@@ -47,40 +49,6 @@ class Machine:
 
     vcpus: int
     memory_bytes: int
-
-
-@dataclass(frozen=True)
-class Decompressor:
-    """The program that inflates layers.
-
-    Attributes:
-        kind: ``igzip``, ``isal`` (ours), ``unpigz``, ``path`` (the user's) or ``none``.
-        path: absolute path of the program, None with ``none``: SOCI then looks in its own PATH
-            and falls back to Go's gzip.
-        args: what makes it read stdin and write stdout.
-    """
-
-    kind: str
-    path: str | None = None
-    args: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class ParallelPull:
-    """``[pull_modes.parallel_pull_unpack]``, one attribute for each of SOCI's keys of that name.
-
-    Limits count connections or layers; negative is unbounded. ``decompressor`` stands for
-    ``decompress_streams."gzip"``.
-    """
-
-    enable: bool
-    max_concurrent_downloads: int
-    max_concurrent_downloads_per_image: int
-    concurrent_download_chunk_size: str
-    max_concurrent_unpacks: int
-    max_concurrent_unpacks_per_image: int
-    discard_unpacked_layers: bool
-    decompressor: Decompressor
 
 
 def tune(

@@ -10,19 +10,15 @@ import fnmatch
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 
-from soci_bootstrap import paths, tomltext
+from soci_bootstrap import paths
+from soci_bootstrap.configfiles.containerd_text import named, unwired
+from soci_bootstrap.configfiles.kubelet import ENDPOINT
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.system import System
 
-KEY = "snapshotter"
-TABLES = (
-    ("plugins", "io.containerd.cri.v1.images"),
-    ("plugins", "io.containerd.grpc.v1.cri", "containerd"),
-)
-ENDPOINT = "imageServiceEndpoint"
 _IMPORTS = re.compile(r"^[ \t]*imports\s*=\s*\[([^\]]*)\]", re.MULTILINE)
 
 
@@ -80,18 +76,6 @@ def config_files(system: System, wired: Wired) -> Iterator[tuple[str, str]]:
 def snapshotter(system: System, wired: Wired) -> str:
     """The snapshotter that containerd's files name, the last one winning; overlayfs for none."""
     return named(text for _, text in config_files(system, wired))
-
-
-def named(texts: Iterable[str]) -> str:
-    """The snapshotter that configurations name, the last one winning; overlayfs, the default, for none."""
-    found = [value for text in texts for value in tomltext.values(text, KEY, TABLES)]
-    return found[-1] if found else "overlayfs"
-
-
-def unwired(config: bytes) -> bytes:
-    """Containerd's configuration with overlayfs where it says soci, and all else byte for byte."""
-    text = config.decode("utf-8", "surrogateescape")
-    return tomltext.replace(text, KEY, TABLES, "soci", "overlayfs").encode("utf-8", "surrogateescape")
 
 
 def leads_to_soci(system: System, wired: Wired) -> bool:

@@ -11,8 +11,8 @@ import re
 from collections.abc import Callable, Sequence
 
 from soci_bootstrap import paths
+from soci_bootstrap.configfiles.soci_rules import parse_bool
 from soci_bootstrap.errors import UsageError
-from soci_bootstrap.snapshotter import parse_bool
 from soci_bootstrap.suggest import hint
 
 FILES = ("<files>",)

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from soci_bootstrap import containerd, kubelet, paths, toml, unwire
+from soci_bootstrap import kubelet, paths
+from soci_bootstrap.configfiles import containerd, containerd_text, toml
+from soci_bootstrap.configfiles import kubelet as kubelet_
 from soci_bootstrap.errors import WiringError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import File, Gone, Item, Phase
@@ -84,7 +86,7 @@ def choose(asked: str, facts: Facts, snapshotter_root: str | None) -> Wiring:
 def _named(facts: Facts, mode: str) -> list[containerd.NamedSoci]:
     """SOCI as others name it: the user first; then where images lie, which no other root knows of."""
     found = facts.containerd
-    there = containerd.soci_in(found.config, found.config_path) if mode == "none" else None
+    there = containerd.soci_in_config(found.config, found.config_path) if mode == "none" else None
     return [named for named in (facts.node_config.static, found.soci, there) if named]
 
 
@@ -162,7 +164,7 @@ def _dropin(tables: dict[str, Any], endpoint: str, gate: bool) -> bytes | None:
     if tables:
         spec["containerd"] = {"config": toml.dumps(tables).decode()}
     if endpoint:
-        spec["kubelet"] = {"config": {kubelet.ENDPOINT: endpoint}}
+        spec["kubelet"] = {"config": {kubelet_.ENDPOINT: endpoint}}
     if gate:
         # The gate would write its own wiring over ours: one owner a file.
         spec["featureGates"] = {GATE: False}
@@ -174,8 +176,8 @@ def _dropin(tables: dict[str, Any], endpoint: str, gate: bool) -> bytes | None:
 
 def _direct_items(facts: Facts, dialect: str, address: str, root: str) -> tuple[Item, ...]:
     found = facts.containerd
-    merged = containerd.wired(found.config, dialect, address, root, found.config_path)
-    unwired = unwire.unwired(merged)
+    merged = containerd.with_soci(found.config, dialect, address, root, found.config_path)
+    unwired = containerd_text.unwired(merged)
     items: list[Item] = [
         File("wiring", found.config_path, merged, Phase.WIRING, found.config_mode, unwired, merged=True)
     ]
@@ -187,11 +189,11 @@ def _direct_items(facts: Facts, dialect: str, address: str, root: str) -> tuple[
 def _kubelet_item(found: kubelet.Kubelet, endpoint: str) -> File:
     if found.config_dir:
         path = f"{found.config_dir}/{paths.UNIT_DROPIN}"
-        unwired = kubelet.dropin(paths.CONTAINERD_ENDPOINT)
-        return File("kubelet-wiring", path, kubelet.dropin(endpoint), Phase.WIRING, unwired=unwired)
+        unwired = kubelet_.dropin(paths.CONTAINERD_ENDPOINT)
+        return File("kubelet-wiring", path, kubelet_.dropin(endpoint), Phase.WIRING, unwired=unwired)
     path = found.config_path
-    data = kubelet.wired(found.config or b"{}", endpoint, path)
-    unwired = kubelet.wired(data, paths.CONTAINERD_ENDPOINT, path)
+    data = kubelet_.with_endpoint(found.config or b"{}", endpoint, path)
+    unwired = kubelet_.with_endpoint(data, paths.CONTAINERD_ENDPOINT, path)
     return File("kubelet-wiring", path, data, Phase.WIRING, found.config_mode, unwired, merged=True)
 
 
@@ -234,10 +236,10 @@ def _disagreements(facts: Facts, address: str, root: str) -> Iterator[str]:
         yield f"no proxy_plugins.soci has SOCI's socket {address} for its address: {yours}"
     if not any(one.root == root for one in named):
         yield f"no proxy_plugins.soci.exports has SOCI's root {root}, whose disk kubelet would count: {yours}"
-    endpoints = {facts.node_config.image_endpoint, kubelet.endpoint_in(facts.kubelet.config)}
+    endpoints = {facts.node_config.image_endpoint, kubelet_.endpoint_in(facts.kubelet.config)}
     if facts.kubelet.present and f"unix://{address}" not in {*endpoints, facts.kubelet.endpoint}:
         credentials = "without which SOCI has no registry's credentials"
-        yield f"kubelet's {kubelet.ENDPOINT} is not unix://{address}, {credentials}: {yours}"
+        yield f"kubelet's {kubelet_.ENDPOINT} is not unix://{address}, {credentials}: {yours}"
 
 
 def for_hooks(wiring: Wiring, found: Facts) -> Wired:

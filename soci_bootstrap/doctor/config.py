@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 
-from soci_bootstrap import snapshotter
+from soci_bootstrap.configfiles import soci_rules
 from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL, desired
 from soci_bootstrap.doctor.node import Node
@@ -35,7 +35,7 @@ def rules(node: Node) -> Finding:
     """It says what parallel pull needs, and nothing that SOCI ignores or stops at."""
     expected = "parallel pull on, known keys and values that SOCI takes"
     document = {} if isinstance(node.document, Unseen) else node.document
-    problems = snapshotter.validate(document)
+    problems = soci_rules.validate(document)
     if problems:
         return fail("; ".join(problems), expected, f"{INSTALL}, which writes it anew")
     pull = document["pull_modes"]["parallel_pull_unpack"]

@@ -6,7 +6,10 @@ import shlex
 from collections.abc import Mapping
 
 from soci_bootstrap import kubelet as kubelet_
-from soci_bootstrap import paths, tomltext
+from soci_bootstrap import paths
+from soci_bootstrap.configfiles import containerd_text
+from soci_bootstrap.configfiles import kubelet as configfiles_kubelet
+from soci_bootstrap.configfiles.containerd_text import KEY, TABLES
 from soci_bootstrap.desired import Desired
 from soci_bootstrap.doctor import outputs
 from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
@@ -16,7 +19,7 @@ from soci_bootstrap.errors import StateError
 from soci_bootstrap.record import Record
 from soci_bootstrap.system import System
 from soci_bootstrap.unitfiles import read_unit
-from soci_bootstrap.unwire import KEY, TABLES, Wired, config_files
+from soci_bootstrap.unwire import Wired, config_files
 
 _ELF_HEAD = 64
 
@@ -80,10 +83,10 @@ def elf_arch(system: System, path: str) -> str:
 
 def kubelet(system: System, found: kubelet_.Kubelet) -> Kubelet:
     """Kubelet's effective image endpoint: its configuration, its drop-ins by name, its arguments."""
-    endpoint, source = kubelet_.endpoint_in(found.config), found.config_path
+    endpoint, source = configfiles_kubelet.endpoint_in(found.config), found.config_path
     for name in system.listdir(found.config_dir) if found.config_dir else ():
         path = f"{found.config_dir}/{name}"
-        if name.endswith(".conf") and (named := kubelet_.endpoint_in(system.read(path))):
+        if name.endswith(".conf") and (named := configfiles_kubelet.endpoint_in(system.read(path))):
             endpoint, source = named, path
     if found.endpoint:
         endpoint, source = found.endpoint, ARGUMENTS
@@ -96,7 +99,7 @@ def other_snapshotters(system: System, config: str) -> tuple[tuple[str, str], ..
     return tuple(
         (path, value)
         for path, text in config_files(system, wired)
-        for value in tomltext.values(text, KEY, TABLES)
+        for value in containerd_text.values(text, KEY, TABLES)
         if path != config and value != "soci"
     )
 

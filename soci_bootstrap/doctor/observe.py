@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from soci_bootstrap import containers, facts, paths, probe, state, toml
+from soci_bootstrap import containers, facts, paths, probe, state
 from soci_bootstrap import record as record_
+from soci_bootstrap.configfiles import toml
 from soci_bootstrap.doctor import filesystems, held, planned, programs
 from soci_bootstrap.doctor.finding import NEEDS_ROOT, Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import NOT_ASKED, Binary, Daemon, Effective, Images, Node, Process, Unit

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from soci_bootstrap import toml
+from soci_bootstrap.configfiles import toml
 from soci_bootstrap.doctor.node import Effective, Unit
 
 SHOWN = (

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from soci_bootstrap import toml
+from soci_bootstrap.configfiles import toml
 from soci_bootstrap.errors import StateError
 
 REMOVED = "(removed)"

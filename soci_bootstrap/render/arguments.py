@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from soci_bootstrap.snapshotter import GZIP_ARGS_KEY
+from soci_bootstrap.configfiles.soci_rules import GZIP_ARGS_KEY
 
 if TYPE_CHECKING:
     from soci_bootstrap.settings import Settings

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from soci_bootstrap import paths
+from soci_bootstrap.configfiles.kubelet import ENDPOINT
 from soci_bootstrap.errors import UsageError
 from soci_bootstrap.render.options import RenderOptions
-from soci_bootstrap.unwire import ENDPOINT
 
 DEFAULT_NAME = "soci"
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from soci_bootstrap import config, snapshotter, toml
+from soci_bootstrap import config
+from soci_bootstrap.configfiles import soci_rules, toml
 from soci_bootstrap.settings import load
 from soci_bootstrap.system import System
 from soci_bootstrap.system.console import Console
@@ -42,7 +43,7 @@ def test_another_node() -> None:
     assert pull(result)["max_concurrent_downloads_per_image"] == 40
     assert pull(result)["discard_unpacked_layers"] is True
     assert pull(result)["decompress_streams"]["gzip"]["args"] == ["-d", "-c"]
-    assert snapshotter.validate(toml.loads(result.text, "printed")) == []
+    assert soci_rules.validate(toml.loads(result.text, "printed")) == []
 
 
 def test_the_document_says_the_same_as_the_text() -> None:

@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nodes import Node, captured, write
 
-from soci_bootstrap import containerd, toml, unwire
+from soci_bootstrap import containerd
+from soci_bootstrap.configfiles import containerd as containerd_
+from soci_bootstrap.configfiles import containerd_text, toml
 from soci_bootstrap.errors import CommandError, StateError, WiringError
 from soci_bootstrap.system import System
 from soci_bootstrap.unitfiles import read_unit
@@ -175,16 +177,16 @@ def test_mode_is_kept(tmp_path) -> None:
     ],
 )
 def test_concurrent_unpacks(config, unpacks) -> None:
-    assert containerd.concurrent_unpacks(config, "c") == unpacks
+    assert containerd_.concurrent_unpacks(config, "c") == unpacks
 
 
 def test_concurrent_unpacks_of_no_toml() -> None:
     with pytest.raises(StateError):
-        containerd.concurrent_unpacks(b"max_concurrent_unpacks = [", "c")
+        containerd_.concurrent_unpacks(b"max_concurrent_unpacks = [", "c")
 
 
 def wire(config: bytes, dialect: str = "v3", root: str = ROOT) -> bytes:
-    return containerd.wired(config, dialect, ADDRESS, root, "/etc/containerd/config.toml")
+    return containerd_.with_soci(config, dialect, ADDRESS, root, "/etc/containerd/config.toml")
 
 
 def at(document, path):
@@ -235,11 +237,11 @@ def test_wired_in_a_way_that_hooks_can_not_take_back(table) -> None:
     proxy = f"type = 'snapshot'\naddress = '{ADDRESS}'\n[proxy_plugins.soci.exports]\nroot = '{ROOT}'\n"
     table = table.format("disable_snapshot_annotations = false")
     config = f"version = 3\n{table}\n[proxy_plugins.soci]\n{proxy}".encode()
-    wired = containerd.wired(config, "v3", ADDRESS, ROOT, "x")
+    wired = containerd_.with_soci(config, "v3", ADDRESS, ROOT, "x")
     assert toml.loads(wired, "x") == toml.loads(config, "x")
-    assert unwire.named([unwire.unwired(wired).decode()]) == "overlayfs"
-    assert b"overlayfs" in unwire.unwired(wired)
-    assert containerd.wired(wired, "v3", ADDRESS, ROOT, "x") == wired
+    assert containerd_text.named([containerd_text.unwired(wired).decode()]) == "overlayfs"
+    assert b"overlayfs" in containerd_text.unwired(wired)
+    assert containerd_.with_soci(wired, "v3", ADDRESS, ROOT, "x") == wired
 
 
 def test_wired_already_is_not_a_byte_different() -> None:
@@ -304,7 +306,7 @@ def leaves(document, path=()):
             yield (*path, key), value
 
 
-OURS = {dialect: dict(leaves(containerd.keys(dialect, ADDRESS, ROOT))) for dialect in ("v2", "v3")}
+OURS = {dialect: dict(leaves(containerd_.keys(dialect, ADDRESS, ROOT))) for dialect in ("v2", "v3")}
 
 
 @given(st.sampled_from([2, 3]), DOCUMENTS)
@@ -331,5 +333,5 @@ def test_no_value_of_the_users_is_lost(version, document) -> None:
 @given(DOCUMENTS)
 def test_merge_with_nothing_changes_nothing(document) -> None:
     before = copy.deepcopy(document)
-    containerd.merge(document, {}, "x")
+    containerd_.merge(document, {}, "x")
     assert document == before

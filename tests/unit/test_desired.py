@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from known import FACTS, facts
 
-from soci_bootstrap import decompressor, paths, releases, toml
-from soci_bootstrap.containerd import NamedSoci
+from soci_bootstrap import decompressor, paths, releases
+from soci_bootstrap.configfiles import toml
+from soci_bootstrap.configfiles.containerd import NamedSoci
 from soci_bootstrap.contentstore import ContentStore
 from soci_bootstrap.decompressor import CarriedFile
 from soci_bootstrap.desired import Desired, desire

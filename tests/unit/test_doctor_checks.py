@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from soci_bootstrap import snapshotter, toml
+from soci_bootstrap.configfiles import soci, toml
+from soci_bootstrap.configfiles.soci import Decompressor
 from soci_bootstrap.contentstore import ContentStore
 from soci_bootstrap.desired import Desired
 from soci_bootstrap.doctor import table
@@ -47,13 +48,13 @@ from soci_bootstrap.record import Binary as Recorded
 from soci_bootstrap.record import Managed, Record
 from soci_bootstrap.state import State
 from soci_bootstrap.system.tree import ABSENT, Entry
-from soci_bootstrap.tuning import Decompressor, Machine, tune
+from soci_bootstrap.tuning import Machine, tune
 from soci_bootstrap.wiring import Wiring
 
 GIB = 1 << 30
 UNPIGZ = Decompressor("unpigz", "/usr/bin/unpigz", ("-d", "-c"))
 PULL = tune(Machine(8, 32 * GIB), UNPIGZ, discard_unpacked_layers=True)
-TEXT = snapshotter.render(PULL)
+TEXT = soci.render(PULL)
 PAUSE = "localhost/kubernetes/pause:latest"
 ENDPOINT = f"unix://{SOCI_ADDRESS}"
 CONTAINERDS = "unix:///run/containerd/containerd.sock"
@@ -574,7 +575,7 @@ CASES = [
         "containers run on SOCI while",
     ),
     Case("snapshots", replace(WELL, images=Images()), "skip"),
-    Case("plan", replace(WELL, desired=wants(snapshotter.render(SMALLER))), "warn", SOCI_CONFIG, "pending"),
+    Case("plan", replace(WELL, desired=wants(soci.render(SMALLER))), "warn", SOCI_CONFIG, "pending"),
     Case(
         "facts",
         replace(WELL, desired=Unseen("no containerd", "install it")),
@@ -690,7 +691,7 @@ def test_without_the_record_what_is_missing_is_told() -> None:
 
 
 def test_layers_that_went_away_are_no_reason_to_retune() -> None:
-    kept = snapshotter.render(KEEPING)
+    kept = soci.render(KEEPING)
     held_now = Held(Entry("file", 0o644), hashlib.sha256(kept).hexdigest())
     managed = {**MANAGED, SOCI_CONFIG: Managed("file", 0o644, hashlib.sha256(kept).hexdigest())}
     node = replace(
@@ -701,7 +702,7 @@ def test_layers_that_went_away_are_no_reason_to_retune() -> None:
         files={**HELD, SOCI_CONFIG: held_now},
     )
     assert checked(node)["plan"].status is Status.OK
-    assert checked(replace(node, desired=wants(snapshotter.render(SMALLER))))["plan"].status is Status.WARN
+    assert checked(replace(node, desired=wants(soci.render(SMALLER))))["plan"].status is Status.WARN
 
 
 def test_a_check_that_fails_is_a_finding() -> None:

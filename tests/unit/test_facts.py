@@ -8,7 +8,7 @@ import pytest
 from nodes import Node, captured, write
 
 from soci_bootstrap import facts, memo
-from soci_bootstrap.containerd import NamedSoci
+from soci_bootstrap.configfiles.containerd import NamedSoci
 from soci_bootstrap.errors import CommandError, StateError, UnsupportedArchitectureError
 from soci_bootstrap.facts import AmiSoci
 from soci_bootstrap.nodeconfig import NodeConfig

@@ -12,7 +12,7 @@ from corpus.inputs import CASES, CONTAINERD, DIRECT, KUBELET, NODE, Case
 from corpus.outputs import OUTPUTS, READERS
 from hostile import Commands, edit, lay, no_hang, shape
 
-from soci_bootstrap import toml
+from soci_bootstrap.configfiles import toml
 from soci_bootstrap.errors import BootstrapError
 
 READING = ("plan", "config")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from nodes import captured, write
 
 from soci_bootstrap import kubelet
+from soci_bootstrap.configfiles import kubelet as kubelet_
 from soci_bootstrap.doctor import held
 from soci_bootstrap.doctor.node import ARGUMENTS
 from soci_bootstrap.errors import WiringError
@@ -93,13 +94,13 @@ def test_bytes_and_mode(tmp_path) -> None:
 
 def test_wired() -> None:
     before = {"kind": "KubeletConfiguration", "maxPods": 42, "imageServiceEndpoint": "unix:///run/x"}
-    after = json.loads(kubelet.wired(json.dumps(before).encode(), ENDPOINT, CONFIG))
+    after = json.loads(kubelet_.with_endpoint(json.dumps(before).encode(), ENDPOINT, CONFIG))
     assert after == {**before, "imageServiceEndpoint": ENDPOINT}
 
 
 def test_wired_already_is_not_a_byte_different() -> None:
     config = captured("kubelet-40-nodeadm.conf")
-    assert kubelet.wired(config, ENDPOINT, CONFIG) is config
+    assert kubelet_.with_endpoint(config, ENDPOINT, CONFIG) is config
 
 
 @pytest.mark.parametrize(
@@ -115,12 +116,12 @@ def test_wired_already_is_not_a_byte_different() -> None:
 )
 def test_refused(config, found) -> None:
     with pytest.raises(WiringError, match=found) as caught:
-        kubelet.wired(config, ENDPOINT, CONFIG)
+        kubelet_.with_endpoint(config, ENDPOINT, CONFIG)
     assert CONFIG in str(caught.value)
 
 
 def test_drop_in() -> None:
-    assert json.loads(kubelet.dropin(ENDPOINT)) == json.loads(captured("kubelet-40-nodeadm.conf"))
+    assert json.loads(kubelet_.dropin(ENDPOINT)) == json.loads(captured("kubelet-40-nodeadm.conf"))
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_drop_in() -> None:
     ],
 )
 def test_endpoint(config, endpoint) -> None:
-    assert kubelet.endpoint_in(config) == endpoint
+    assert kubelet_.endpoint_in(config) == endpoint
 
 
 VALUES = st.recursive(
@@ -148,7 +149,7 @@ VALUES = st.recursive(
 
 @given(st.dictionaries(st.one_of(st.just("imageServiceEndpoint"), st.text()), VALUES))
 def test_no_value_of_the_users_is_lost(document) -> None:
-    once = kubelet.wired(json.dumps(document).encode(), ENDPOINT, CONFIG)
+    once = kubelet_.with_endpoint(json.dumps(document).encode(), ENDPOINT, CONFIG)
     assert json.loads(once) == {**document, "imageServiceEndpoint": ENDPOINT}
-    assert kubelet.endpoint_in(once) == ENDPOINT
-    assert kubelet.wired(once, ENDPOINT, CONFIG) is once
+    assert kubelet_.endpoint_in(once) == ENDPOINT
+    assert kubelet_.with_endpoint(once, ENDPOINT, CONFIG) is once

@@ -6,7 +6,7 @@ import pytest
 from nodes import captured, write
 
 from soci_bootstrap import nodeconfig
-from soci_bootstrap.containerd import NamedSoci
+from soci_bootstrap.configfiles.containerd import NamedSoci
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.nodeconfig import NodeConfig
 from soci_bootstrap.paths import NODEADM_DROPIN, NODECONFIG_CACHE

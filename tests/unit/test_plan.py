@@ -12,7 +12,7 @@ from nodes import write
 
 from soci_bootstrap import decompressor, releases
 from soci_bootstrap.apply import Applier
-from soci_bootstrap.containerd import NamedSoci
+from soci_bootstrap.configfiles.containerd import NamedSoci
 from soci_bootstrap.desired import Desired, desire
 from soci_bootstrap.facts import AmiSoci
 from soci_bootstrap.items import Daemon, File, Gone, Link, Phase, Restored

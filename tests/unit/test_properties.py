@@ -20,7 +20,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from soci_bootstrap import install, preview, rollback, settings, snapshotter, toml
+from soci_bootstrap import install, preview, rollback, settings
+from soci_bootstrap.configfiles import soci_rules, toml
 from soci_bootstrap.render.arguments import install_arguments
 from soci_bootstrap.settings import Settings
 from tests.unit import trees
@@ -128,7 +129,7 @@ NODES = st.tuples(st.booleans(), CONFIGURATIONS, CACHES, THEIRS)
 
 # -- settings ---------------------------------------------------------------------------------
 
-LIMITS = st.one_of(st.just(-1), st.integers(1, snapshotter.MAX_LIMIT)).map(str)
+LIMITS = st.one_of(st.just(-1), st.integers(1, soci_rules.MAX_LIMIT)).map(str)
 OPTIONS = st.fixed_dictionaries(
     {},
     optional={

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from render_requests import ARGUMENTS, DIGEST, NODE_CONFIG, URL, make, merged_by_karpenter
 
+from soci_bootstrap.configfiles.kubelet import ENDPOINT
 from soci_bootstrap.errors import UsageError
 from soci_bootstrap.paths import AGENT, CONTAINERD_ENDPOINT, NODEADM_DROPIN
 from soci_bootstrap.render import Request, render
 from soci_bootstrap.render.userdata import LIMIT, RESERVED
-from soci_bootstrap.unwire import ENDPOINT
 
 
 def parts(text: str) -> list[tuple[str, str]]:

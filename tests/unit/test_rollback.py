@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from soci_bootstrap import install, rollback, toml
+from soci_bootstrap import install, rollback
+from soci_bootstrap.configfiles import toml
 from soci_bootstrap.errors import RefusedError
 from soci_bootstrap.nodeadm import without_ours
 from soci_bootstrap.paths import NODEADM_DROPIN, NODECONFIG_CACHE, RECORD

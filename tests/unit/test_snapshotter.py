@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from soci_bootstrap import snapshotter, toml
+from soci_bootstrap.configfiles import soci, soci_rules, toml
+from soci_bootstrap.configfiles.soci import Decompressor, ParallelPull
 from soci_bootstrap.errors import StateError
-from soci_bootstrap.tuning import Decompressor, Machine, ParallelPull, tune
+from soci_bootstrap.tuning import Machine, tune
 
 IGZIP = Decompressor("igzip", "/usr/bin/igzip", ("-d", "-c"))
 
@@ -17,7 +18,7 @@ def pull(decompressor: Decompressor = IGZIP, **overrides: object) -> ParallelPul
 
 
 def test_render_is_what_soci_wants() -> None:
-    text = snapshotter.render(pull(), "/run/containerd/containerd.sock")
+    text = soci.render(pull(), "/run/containerd/containerd.sock")
     assert toml.loads(text, "rendered") == {
         "content_store": {
             "type": "containerd",
@@ -44,11 +45,11 @@ def test_render_is_what_soci_wants() -> None:
 
 
 def test_no_decompressor_is_not_named() -> None:
-    assert b"decompress_streams" not in snapshotter.render(pull(Decompressor("none")))
+    assert b"decompress_streams" not in soci.render(pull(Decompressor("none")))
 
 
 def test_the_same_settings_give_the_same_bytes() -> None:
-    assert snapshotter.render(pull()) == snapshotter.render(pull())
+    assert soci.render(pull()) == soci.render(pull())
 
 
 @pytest.mark.parametrize(
@@ -61,7 +62,7 @@ def test_the_same_settings_give_the_same_bytes() -> None:
 )
 def test_render_refuses_what_would_stop_soci(wrong: ParallelPull, said: str) -> None:
     with pytest.raises(StateError, match=said):
-        snapshotter.render(wrong)
+        soci.render(wrong)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +89,7 @@ def test_render_refuses_what_would_stop_soci(wrong: ParallelPull, said: str) -> 
     ],
 )
 def test_values_are_typed(key: str, value: object, typed: object) -> None:
-    result = snapshotter.validate_key(key, value)
+    result = soci_rules.validate_key(key, value)
     assert (result, type(result)) == (typed, type(typed))
 
 
@@ -121,7 +122,7 @@ def test_values_are_typed(key: str, value: object, typed: object) -> None:
 )
 def test_values_are_refused(key: str, value: object, said: str) -> None:
     with pytest.raises(ValueError, match=r"found|no parallel-pull key") as caught:
-        snapshotter.validate_key(key, value)
+        soci_rules.validate_key(key, value)
     assert said in str(caught.value)
 
 
@@ -147,7 +148,7 @@ args = ['-d', '-c']
 
 
 def test_what_the_fast_image_pull_gate_writes_is_good() -> None:
-    assert snapshotter.validate(toml.loads(GATE, "gate")) == []
+    assert soci_rules.validate(toml.loads(GATE, "gate")) == []
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_what_the_fast_image_pull_gate_writes_is_good() -> None:
 )
 def test_files_that_would_mislead(was: str, now: str, said: str) -> None:
     assert was in GATE
-    problems = snapshotter.validate(toml.loads(GATE.replace(was, now), "gate"))
+    problems = soci_rules.validate(toml.loads(GATE.replace(was, now), "gate"))
     assert any(said in problem for problem in problems), problems
 
 
@@ -184,9 +185,9 @@ def test_files_that_would_mislead(was: str, now: str, said: str) -> None:
     ],
 )
 def test_values_where_tables_belong(document: dict[str, object]) -> None:
-    assert any("expected a table" in problem for problem in snapshotter.validate(document))
+    assert any("expected a table" in problem for problem in soci_rules.validate(document))
 
 
 def test_all_problems_are_told_together() -> None:
     broken = GATE.replace("16mb", "16MiB").replace("'containerd'", "'soci'").replace("= 20", "= 0")
-    assert len(snapshotter.validate(toml.loads(broken, "broken"))) == 3
+    assert len(soci_rules.validate(toml.loads(broken, "broken"))) == 3

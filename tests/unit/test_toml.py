@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nodes import CAPTURED
 
-from soci_bootstrap import toml
+from soci_bootstrap.configfiles import toml
 from soci_bootstrap.errors import StateError
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nodes import captured
 
-from soci_bootstrap import tomltext
-from soci_bootstrap.unwire import KEY, TABLES
+from soci_bootstrap.configfiles import containerd_text
+from soci_bootstrap.configfiles.containerd_text import KEY, TABLES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -20,7 +20,7 @@ V3, V2 = TABLES
 
 
 def swap(text: str) -> str:
-    return tomltext.replace(text, KEY, TABLES, "soci", "overlayfs")
+    return containerd_text.replace(text, KEY, TABLES, "soci", "overlayfs")
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_left_alone(text) -> None:
 )
 def test_what_nodeadm_wrote(name, found) -> None:
     text = captured(name).decode()
-    assert tomltext.values(text, KEY, TABLES) == found
+    assert containerd_text.values(text, KEY, TABLES) == found
     wanted = tomllib.loads(text)
     if found:
         wanted["plugins"]["io.containerd.cri.v1.images"]["snapshotter"] = "overlayfs"

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from soci_bootstrap import snapshotter
-from soci_bootstrap.tuning import UNPACK_BYTES, Decompressor, Machine, ParallelPull, tune
+from soci_bootstrap.configfiles import soci_rules
+from soci_bootstrap.configfiles.soci import Decompressor, ParallelPull
+from soci_bootstrap.tuning import UNPACK_BYTES, Machine, tune
 
 GIB = 1 << 30
 UNPIGZ = Decompressor("unpigz", "/usr/bin/unpigz", ("-d", "-c"))
@@ -63,7 +64,7 @@ def test_bounds_hold_everywhere(vcpus: int, gib: float) -> None:
         assert pull.max_concurrent_unpacks_per_image >= 4
     if pull.max_concurrent_unpacks > 1:
         assert pull.max_concurrent_unpacks * UNPACK_BYTES <= gib * GIB / 16
-    assert snapshotter.limit_problems(vars(pull)) == []
+    assert soci_rules.limit_problems(vars(pull)) == []
 
 
 def test_more_cores_and_more_memory_never_mean_fewer_unpacks() -> None:

@@ -11,10 +11,10 @@ from soci_bootstrap import memo, paths, units
 from soci_bootstrap.errors import WiringError
 from soci_bootstrap.facts import AmiSoci
 from soci_bootstrap.items import File, Link, Phase
-from soci_bootstrap.paths import SOCI_ADDRESS, SOCI_SERVICE, SOCI_SOCKET
+from soci_bootstrap.paths import RESTART_OWED, RESTARTED, SOCI_ADDRESS, SOCI_SERVICE, SOCI_SOCKET
 from soci_bootstrap.system import System, resources
 from soci_bootstrap.unitfiles import UnitFile, read_unit
-from soci_bootstrap.units import RESTART_OWED, RESTARTED, ground, snapshotter
+from soci_bootstrap.units import ground, snapshotter
 
 ETC = "/etc/systemd/system"
 ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.soci"

@@ -8,8 +8,10 @@ import pytest
 from known import FACTS, OTHER, facts
 from nodes import captured
 
-from soci_bootstrap import toml, wiring
-from soci_bootstrap.containerd import Containerd, NamedSoci
+from soci_bootstrap import wiring
+from soci_bootstrap.configfiles import toml
+from soci_bootstrap.configfiles.containerd import NamedSoci
+from soci_bootstrap.containerd import Containerd
 from soci_bootstrap.errors import StateError, WiringError
 from soci_bootstrap.facts import AmiSoci
 from soci_bootstrap.items import File, Gone, Phase

@@ -8,7 +8,8 @@ from typing import Any
 from corpus.inputs import CASES, CONTAINERD
 from nodes import captured
 
-from soci_bootstrap import containerd, registries, toml, tomltext, unwire
+from soci_bootstrap import registries
+from soci_bootstrap.configfiles import containerd, containerd_text, toml
 from soci_bootstrap.errors import StateError
 from tests.fuzz.files import Files
 from tests.fuzz.targets import text
@@ -35,22 +36,26 @@ def one(data: bytes) -> None:
     registries.observe(Files({}), data, _NAME, None)
     before = toml.loads(data, _NAME)
     for dialect in ("v2", "v3"):
-        made = containerd.wired(data, dialect, _ADDRESS, _ROOT, _NAME)
+        made = containerd.with_soci(data, dialect, _ADDRESS, _ROOT, _NAME)
         after = toml.loads(made, _NAME)
         _kept(before, after)
-        assert containerd.wired(made, dialect, _ADDRESS, _ROOT, _NAME) == made, (
+        assert containerd.with_soci(made, dialect, _ADDRESS, _ROOT, _NAME) == made, (
             "wiring twice changes it again"
         )
-        back = toml.loads(unwire.unwired(made), _NAME)
+        back = toml.loads(containerd_text.unwired(made), _NAME)
         assert _without_snapshotters(back) == _without_snapshotters(after)
-        assert "soci" not in tomltext.values(unwire.unwired(made).decode(), unwire.KEY, unwire.TABLES)
+        assert "soci" not in containerd_text.values(
+            containerd_text.unwired(made).decode(), containerd_text.KEY, containerd_text.TABLES
+        )
 
 
 def _hooks(data: bytes) -> None:
     """What needs no TOML library must not choke either; and what it leaves is TOML if it was."""
-    changed = unwire.unwired(data)
+    changed = containerd_text.unwired(data)
     said = text(data)
-    assert tomltext.replace(said, unwire.KEY, unwire.TABLES, "never there", "x") == said
+    assert (
+        containerd_text.replace(said, containerd_text.KEY, containerd_text.TABLES, "never there", "x") == said
+    )
     assert len(changed.splitlines()) == len(data.splitlines())
     try:
         before = toml.loads(data, _NAME)

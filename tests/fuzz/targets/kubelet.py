@@ -8,6 +8,7 @@ from corpus.inputs import CASES, KUBELET
 from nodes import captured
 
 from soci_bootstrap import kubelet, paths
+from soci_bootstrap.configfiles import kubelet as kubelet_
 from soci_bootstrap.unitfiles import read_unit
 from tests.fuzz.files import Files
 
@@ -36,12 +37,12 @@ def one(data: bytes) -> None:
     found = kubelet.observe(system, read_unit(system, "kubelet.service"))
     assert found.config_path.startswith("/")
     assert not found.config_dir or found.config_dir.startswith("/")
-    kubelet.endpoint_in(data)
-    made = kubelet.wired(data, _ENDPOINT, "config.json")
-    assert kubelet.endpoint_in(made) == _ENDPOINT
-    assert kubelet.wired(made, _ENDPOINT, "config.json") == made
+    kubelet_.endpoint_in(data)
+    made = kubelet_.with_endpoint(data, _ENDPOINT, "config.json")
+    assert kubelet_.endpoint_in(made) == _ENDPOINT
+    assert kubelet_.with_endpoint(made, _ENDPOINT, "config.json") == made
     before, after = json.loads(data), json.loads(made)
-    assert {**before, kubelet.ENDPOINT: 0}.keys() == after.keys()
-    before.pop(kubelet.ENDPOINT, None)
-    after.pop(kubelet.ENDPOINT)
+    assert {**before, kubelet_.ENDPOINT: 0}.keys() == after.keys()
+    before.pop(kubelet_.ENDPOINT, None)
+    after.pop(kubelet_.ENDPOINT)
     assert repr(before) == repr(after), "a value of the user's is another one now"

@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from corpus.inputs import CASES, SETTINGS
 
-from soci_bootstrap import settings, snapshotter, toml
+from soci_bootstrap import settings
+from soci_bootstrap.configfiles import soci, soci_rules, toml
+from soci_bootstrap.configfiles.soci import Decompressor
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.options import OPTIONS
-from soci_bootstrap.tuning import Decompressor, Machine, tune
+from soci_bootstrap.tuning import Machine, tune
 from tests.fuzz.targets import text
 
 _NAMES = [option.variable for option in OPTIONS if option.name not in {"config", "root"}]
@@ -48,7 +50,7 @@ def one(data: bytes) -> None:
             discard_unpacked_layers=True,
             overrides=found.parallel_pull,
         )
-        assert snapshotter.validate(toml.loads(snapshotter.render(pull), "config.toml")) == []
+        assert soci_rules.validate(toml.loads(soci.render(pull), "config.toml")) == []
 
 
 def _reader(file: bytes) -> Callable[[str], bytes]:
@@ -62,14 +64,14 @@ def _reader(file: bytes) -> Callable[[str], bytes]:
 
 def _keys(data: bytes) -> None:
     """A text as the value of every key, and as SOCI's own file."""
-    for key in snapshotter.SETTABLE:
+    for key in soci_rules.SETTABLE:
         try:
-            value = snapshotter.validate_key(key, text(data))
+            value = soci_rules.validate_key(key, text(data))
         except ValueError:
             continue
-        assert snapshotter.validate_key(key, value) == value
+        assert soci_rules.validate_key(key, value) == value
     try:
         document = toml.loads(data, "config.toml")
     except StateError:
         return
-    assert all(isinstance(problem, str) for problem in snapshotter.validate(document))
+    assert all(isinstance(problem, str) for problem in soci_rules.validate(document))

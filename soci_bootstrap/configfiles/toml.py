@@ -67,3 +67,11 @@ def _check_integers(document: Mapping[str, Any]) -> None:
             pending += value
         elif isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
             raise ValueError("an integer of more than 64 bits")
+
+
+def table(document: object, *path: str) -> dict[str, Any]:
+    """The table at a path of keys; an empty one where there is none, or something else than a table."""
+    found = document
+    for key in path:
+        found = found.get(key) if isinstance(found, dict) else None
+    return found if isinstance(found, dict) else {}

@@ -1,4 +1,4 @@
-"""SOCI's config.toml: how we write it, and the rules it must meet.
+"""The rules that SOCI's config.toml must meet.
 
 SOCI ignores keys that it does not know, so a typo turns parallel pull off without a word, and
 some values stop the daemon. The rules here are stricter than its own. Key names, types and
@@ -9,20 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
-from soci_bootstrap import paths
-from soci_bootstrap.errors import StateError
 from soci_bootstrap.suggest import hint_or_all
-
-if TYPE_CHECKING:
-    from soci_bootstrap.tuning import ParallelPull
-
-HEADER = (
-    "# Written by soci-bootstrap, which tunes it to the node at install and at each boot: edits are\n"
-    "# overwritten. Change it with `soci-bootstrap install --set KEY=VALUE`, or in [set] of\n"
-    "# /etc/soci-bootstrap/config.toml.\n"
-)
 
 LIMITS = (
     "max_concurrent_downloads",
@@ -111,33 +99,6 @@ def limit_problems(values: Mapping[str, object]) -> list[str]:
         if isinstance(limit, int) and isinstance(each, int) and 0 <= limit < each:
             problems.append(f"{total}_per_image: found {each}, expected at most {total}, which is {limit}")
     return problems
-
-
-def render(pull: ParallelPull, containerd_address: str = paths.CONTAINERD_SOCKET) -> bytes:
-    """config.toml for these settings, read back and compared before it is returned.
-
-    Args:
-        pull: tuned settings.
-        containerd_address: the socket of containerd's own API.
-
-    Raises:
-        StateError: the text does not read back as what was meant, or breaks our rules.
-    """
-    from soci_bootstrap import toml
-
-    document = _document(pull, containerd_address)
-    text = HEADER.encode() + toml.dumps(document)
-    problems = validate(document)
-    if toml.loads(text, "SOCI's config.toml") != document:
-        problems.append("the text does not read back as the settings it was written from")
-    if problems:
-        raise StateError(
-            "SOCI's config.toml would be wrong",
-            found="; ".join(problems),
-            expected="settings that SOCI accepts",
-            remedy="change the value with --set",
-        )
-    return text
 
 
 def validate(document: Mapping[str, object]) -> list[str]:
@@ -255,15 +216,3 @@ def _arguments(value: object) -> tuple[str, ...]:
     if not isinstance(found, (list, tuple)) or not all(isinstance(item, str) for item in found):
         raise ValueError(f'found {value!r}, expected a list of strings such as ["-d", "-c"]')
     return tuple(found)
-
-
-def _document(pull: ParallelPull, containerd_address: str) -> dict[str, object]:
-    table: dict[str, object] = {key: getattr(pull, key) for key in KEYS}
-    if pull.decompressor.path is not None:
-        gzip = {"path": pull.decompressor.path, "args": list(pull.decompressor.args)}
-        table["decompress_streams"] = {"gzip": gzip}
-    return {
-        "content_store": {"type": "containerd", "containerd_address": containerd_address},
-        "cri_keychain": {"enable_keychain": True, "image_service_path": containerd_address},
-        "pull_modes": {"parallel_pull_unpack": table},
-    }

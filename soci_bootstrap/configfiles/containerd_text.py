@@ -7,7 +7,13 @@ tables, one key a line. Everything else in the file stays byte for byte.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+KEY = "snapshotter"
+TABLES = (
+    ("plugins", "io.containerd.cri.v1.images"),
+    ("plugins", "io.containerd.grpc.v1.cri", "containerd"),
+)
 
 _HEADER = re.compile(r"^\s*\[([^\[\]].*)\]\s*(#.*)?$")
 _ARRAY_HEADER = re.compile(r"^\s*\[\[.*\]\]\s*(#.*)?$")
@@ -70,3 +76,15 @@ def _path(dotted: str) -> tuple[str, ...] | None:
         parts.append(next(group for group in match.groups()[:3] if group is not None))
         position = match.end()
     return tuple(parts)
+
+
+def named(texts: Iterable[str]) -> str:
+    """The snapshotter that configurations name, the last one winning; overlayfs, the default, for none."""
+    found = [value for text in texts for value in values(text, KEY, TABLES)]
+    return found[-1] if found else "overlayfs"
+
+
+def unwired(config: bytes) -> bytes:
+    """Containerd's configuration with overlayfs where it says soci, and all else byte for byte."""
+    text = config.decode("utf-8", "surrogateescape")
+    return replace(text, KEY, TABLES, "soci", "overlayfs").encode("utf-8", "surrogateescape")

@@ -1,0 +1,1 @@
+"""containerd's, kubelet's and SOCI's configuration as documents; pure."""
