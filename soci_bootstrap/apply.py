@@ -11,9 +11,10 @@ from soci_bootstrap import paths
 from soci_bootstrap.errors import BootstrapError, StateError
 from soci_bootstrap.fetch import Fetched
 from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Restored
-from soci_bootstrap.ownership import Standing, restore, standing
 from soci_bootstrap.plan import Step
-from soci_bootstrap.record import Binary, Managed, Record, forget, remember, save
+from soci_bootstrap.state.backups import back_up, forget_original, restore
+from soci_bootstrap.state.ownership import PathState, state_of
+from soci_bootstrap.state.record import Binary, Managed, Record, save
 from soci_bootstrap.system import System
 from soci_bootstrap.system.signals import deferred
 from soci_bootstrap.system.tree import Entry
@@ -60,8 +61,8 @@ class Applier:
                 continue
             if changed and isinstance(item, File) and item.merged and self._rewritten(item.path):
                 # nodeadm wrote it anew: what it wrote now is what rollback has to leave.
-                record = forget(record, item.path)
-            record = remember(self.system, record, item.path)
+                record = forget_original(record, item.path)
+            record = back_up(self.system, record, item.path)
             managed = _managed(item, record.managed.get(item.path))
             record = replace(record, managed={**record.managed, item.path: managed})
         self.record = record
@@ -72,9 +73,9 @@ class Applier:
         for path in files:
             before = self.record.before.get(path)
             if before is not None and before.entry.kind == "absent":
-                self.record = forget(self.record, path)
+                self.record = forget_original(self.record, path)
             if self.system.entry(path).kind == "file":
-                self.record = remember(self.system, self.record, path)
+                self.record = back_up(self.system, self.record, path)
 
     def claim(self, directory: str) -> None:
         """Take a directory for ours to remove if it is not there yet: SOCI makes its root itself."""
@@ -93,7 +94,7 @@ class Applier:
         save(self.system, self.record)
 
     def _rewritten(self, path: str) -> bool:
-        return path in self.record.before and standing(self.system, self.record, path) is Standing.REWRITTEN
+        return path in self.record.before and state_of(self.system, self.record, path) is PathState.REWRITTEN
 
     @deferred()
     def put(self, step: Step) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from soci_bootstrap import memo
 from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.state import memo
 from soci_bootstrap.system import System
 
 _SECONDS = 8.0
@@ -34,8 +34,8 @@ def _inflates(system: System, inflater: list[str]) -> bool:
 def _converge(system: System) -> None:
     from soci_bootstrap.converge import Convergence
     from soci_bootstrap.job import Job
-    from soci_bootstrap.record import ROLLING_BACK, load
     from soci_bootstrap.settings import from_json
+    from soci_bootstrap.state.record import ROLLING_BACK, load
     from soci_bootstrap.system import lock, resources
     from soci_bootstrap.system.console import Console
     from soci_bootstrap.system.deadline import Deadline
@@ -59,10 +59,12 @@ def _converge(system: System) -> None:
 
 
 def _fail_open(system: System, reason: str) -> None:
-    from soci_bootstrap import containers, state
-    from soci_bootstrap.record import load
+    from soci_bootstrap import containers
+    from soci_bootstrap.state import health
+    from soci_bootstrap.state.record import load
+    from soci_bootstrap.state.wiring import from_json
     from soci_bootstrap.system import journal
-    from soci_bootstrap.unwire import from_json, unwire
+    from soci_bootstrap.unwire import unwire
 
     record = load(system)
     wired = from_json(record.wiring) if record else None
@@ -73,4 +75,4 @@ def _fail_open(system: System, reason: str) -> None:
     full = "; ".join([reason, *failures])
     # Said first: a disk that can't be written to must not keep it from the journal.
     journal.error(f"DEGRADED {full}")
-    state.degraded(system, full)
+    health.degraded(system, full)

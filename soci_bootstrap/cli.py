@@ -63,7 +63,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         return hook.main(argv[1:])
     if argv and argv[0] == "install":
         # A converged node is told by stat() alone, before anything heavier is imported.
-        from soci_bootstrap import memo
+        from soci_bootstrap.state import memo
 
         report = memo.unchanged(argv, environ)
         if report is not None:

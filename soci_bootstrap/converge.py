@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from soci_bootstrap import __version__, facts, memo, paths, releases, state, units
+from soci_bootstrap import __version__, facts, paths, releases, units
 from soci_bootstrap import plan as plan_
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.execution import Execution
 from soci_bootstrap.fallback import override, starts_with_soci
 from soci_bootstrap.job import Job
-from soci_bootstrap.ownership import sweep
 from soci_bootstrap.plan import Step
 from soci_bootstrap.planning import GROUND, Planning
-from soci_bootstrap.record import Record, as_recorded, remove_record, save, settled
 from soci_bootstrap.remember import memory
 from soci_bootstrap.settings import to_json
+from soci_bootstrap.state import health, memo
+from soci_bootstrap.state.backups import remove_record, sweep
+from soci_bootstrap.state.record import Record, as_recorded, save, settled
 from soci_bootstrap.switch import STAGED, Effect
 from soci_bootstrap.system.signals import discarded
 
@@ -118,7 +119,7 @@ class Convergence:
         self.sha256 = self._archive_digest()
         if job.node:
             memo.mark_planned()
-            state.recovered(job.system)
+            health.recovered(job.system)
 
     def _archive_digest(self) -> str | None:
         binary = self._execution.applier.record.binary
@@ -217,7 +218,7 @@ class Convergence:
             failures += [str(error)] if str(error) != reason else []
         try:
             save(job.system, record)
-            state.degraded(job.system, reason)
+            health.degraded(job.system, reason)
         except BootstrapError as error:
             failures.append(str(error))
         return failures

@@ -10,9 +10,9 @@ from soci_bootstrap.configfiles import soci
 from soci_bootstrap.configfiles.soci import Decompressor
 from soci_bootstrap.errors import DecompressorError, WiringError
 from soci_bootstrap.facts import Facts
-from soci_bootstrap.items import Daemon, File, Item, Phase
-from soci_bootstrap.record import Record
+from soci_bootstrap.items import Daemon, File, Item
 from soci_bootstrap.settings import Settings
+from soci_bootstrap.state.record import Phase, Record
 
 IGZIP_ARGS = UNPIGZ_ARGS = ("-d", "-c")
 DISCARD_FIXED_IN: tuple[int, int, int] | None = None

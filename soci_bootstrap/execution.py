@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from soci_bootstrap import live, memo, paths, registries, software, state
+from soci_bootstrap import live, paths, registries, software
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.desired import Desired
 from soci_bootstrap.errors import DecompressorError, StateError
-from soci_bootstrap.items import Daemon, Phase
+from soci_bootstrap.items import Daemon
 from soci_bootstrap.job import Job
 from soci_bootstrap.nodeadm import nodeadms_own, nodeadms_part
 from soci_bootstrap.plan import Plan, Step
 from soci_bootstrap.planning import Planning
-from soci_bootstrap.record import save
+from soci_bootstrap.state import health, memo
+from soci_bootstrap.state.record import Phase, save
+from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.switch import Effect, Switch
 from soci_bootstrap.system.systemd import Systemctl
-from soci_bootstrap.unwire import Wired, snapshotter
+from soci_bootstrap.unwire import snapshotter
 
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 _SELF_TEST_AGAIN = 3
@@ -157,7 +159,7 @@ class Execution:
 
     def _retrying(self) -> bool:
         record, unproven = self._job.record, {"", "degraded", "baked"}
-        return record is None or record.outcome in unproven or bool(state.load(self._job.system).degraded)
+        return record is None or record.outcome in unproven or bool(health.load(self._job.system).degraded)
 
     def _preflight(self, desired: Desired) -> None:
         from soci_bootstrap import preflight
@@ -206,7 +208,7 @@ class Execution:
         """Wire a node whose containerd runs; the hooks, which look at the record, check it on the way."""
         job = self._job
         wired = self._record_wiring()
-        state.recovered(job.system)
+        health.recovered(job.system)
         self._switch = Switch(job.system, job.console, job.deadline)
         self._switch.begin(live.running(job.system))
         self._apply_phase(plan, Phase.WIRING)

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
 from soci_bootstrap import containerd as containerd_
-from soci_bootstrap import contentstore, memo, nodeconfig, paths
+from soci_bootstrap import contentstore, nodeconfig, paths
 from soci_bootstrap import kubelet as kubelet_
 from soci_bootstrap import registries as registries_
 from soci_bootstrap.configfiles import containerd as configfiles_containerd
 from soci_bootstrap.errors import CommandError, UnsupportedArchitectureError
-from soci_bootstrap.record import Record
+from soci_bootstrap.state import memo
+from soci_bootstrap.state.record import Record
 from soci_bootstrap.system import System, resources
 from soci_bootstrap.system.systemd import UnitState, unit_states
 from soci_bootstrap.tuning import Machine

@@ -8,8 +8,8 @@ from soci_bootstrap import containers, paths
 from soci_bootstrap import plan as plan_
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.facts import Facts
-from soci_bootstrap.items import File, Gone, Item, Phase
-from soci_bootstrap.record import Record
+from soci_bootstrap.items import File, Gone, Item
+from soci_bootstrap.state.record import Phase, Record
 from soci_bootstrap.system import System
 from soci_bootstrap.unwire import leads_to_soci, unwire
 from soci_bootstrap.wiring import Wiring, for_hooks

@@ -11,11 +11,13 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from soci_bootstrap import containers, paths, probe, state
+from soci_bootstrap import containers, paths, probe
 from soci_bootstrap.configfiles.containerd_text import named
 from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.state import health
+from soci_bootstrap.state.wiring import Wired, from_json
 from soci_bootstrap.system import System, journal
-from soci_bootstrap.unwire import Wired, config_files, from_json, leads_to_soci, snapshotter, unwire
+from soci_bootstrap.unwire import config_files, leads_to_soci, snapshotter, unwire
 
 if TYPE_CHECKING:
     from soci_bootstrap.ctr import Ctr
@@ -67,7 +69,7 @@ def verify(system: System) -> None:
         _fail_after_start(system, wired, f"SOCI failed its check after containerd's start ({error})")
         return
     fit_images(system, ctr, active)
-    state.recovered(system)
+    health.recovered(system)
 
 
 def _effective(system: System, wired: Wired) -> str:
@@ -179,7 +181,7 @@ def _fail_after_start(system: System, wired: Wired, reason: str) -> None:
 
 def _tell_if_overridden(system: System, wired: Wired, active: str) -> None:
     """A file that containerd reads after ours names another snapshotter: say so, and don't half use SOCI."""
-    if state.load(system).degraded or not _is_merged(system, wired):
+    if health.load(system).degraded or not _is_merged(system, wired):
         return
     _unwire(
         system,
@@ -220,7 +222,7 @@ def _queue(system: System, *words: str) -> None:
 
 def fit_images(system: System, ctr: Ctr, active: str) -> None:
     """After a switch: CRI would report images as present whose snapshots lie in the other snapshotter."""
-    known = state.load(system)
+    known = health.load(system)
     if known.snapshotter == active:
         return
     if active != "soci":
@@ -231,13 +233,13 @@ def fit_images(system: System, ctr: Ctr, active: str) -> None:
         journal.say(
             f"removed the records of {len(stranded)} images that {active} lacks; they are pulled again"
         )
-    state.save(system, replace(known, snapshotter=active))
+    health.save(system, replace(known, snapshotter=active))
 
 
 def _fail_open(system: System, reason: str) -> None:
     """Say and record it; a disk that can't be written to must not keep the rest from being done."""
     journal.say(f"DEGRADED {reason}; {_REMEDY}")
     try:
-        state.degraded(system, reason)
+        health.degraded(system, reason)
     except BootstrapError as error:
         journal.say(str(error))

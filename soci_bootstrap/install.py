@@ -13,8 +13,8 @@ from soci_bootstrap.errors import BootstrapError, RefusedError, StoppedError
 from soci_bootstrap.facts import architecture
 from soci_bootstrap.job import Job
 from soci_bootstrap.plan import Step
-from soci_bootstrap.record import load
 from soci_bootstrap.settings import Settings
+from soci_bootstrap.state.record import load
 from soci_bootstrap.system import System, journal, lock, resources, signals
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline

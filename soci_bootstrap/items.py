@@ -3,18 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Union
 
-
-class Phase(IntEnum):
-    """The order of change. Wiring comes last: everything before it leaves a node that joins."""
-
-    GROUND = 0
-    """The agent, its boot-time unit: what a failed install leaves behind, for the next try."""
-    SOFTWARE = 1
-    CONFIGURATION = 2
-    WIRING = 3
+from soci_bootstrap.state.record import Phase
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from soci_bootstrap.record import Record
 from soci_bootstrap.settings import Settings
+from soci_bootstrap.state.record import Record
 from soci_bootstrap.system import System
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline

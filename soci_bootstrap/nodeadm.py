@@ -9,10 +9,11 @@ from typing import Any
 from soci_bootstrap import paths
 from soci_bootstrap.configfiles import containerd, containerd_text, kubelet, toml
 from soci_bootstrap.errors import StateError
-from soci_bootstrap.items import File, Phase
+from soci_bootstrap.items import File
 from soci_bootstrap.nodeconfig import GATE
+from soci_bootstrap.state.record import Phase
+from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system import System
-from soci_bootstrap.unwire import Wired
 
 
 def nodeadms_own(system: System, wired: Wired) -> tuple[str, ...]:

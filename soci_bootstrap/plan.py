@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from soci_bootstrap import paths
 from soci_bootstrap.desired import Desired
 from soci_bootstrap.facts import Facts
-from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Phase, Restored
-from soci_bootstrap.record import Binary, Record
+from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Restored
+from soci_bootstrap.state.record import Binary, Phase, Record
 from soci_bootstrap.system import System
 from soci_bootstrap.system.tree import Entry
 

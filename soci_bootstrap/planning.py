@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
@@ -12,14 +12,15 @@ from soci_bootstrap import plan as plan_
 from soci_bootstrap.desired import Desired, desire, excluded
 from soci_bootstrap.errors import StateError, WiringError
 from soci_bootstrap.facts import Facts
-from soci_bootstrap.items import Phase
+from soci_bootstrap.items import Restored
 from soci_bootstrap.job import Job
-from soci_bootstrap.ownership import leftovers, let_go
 from soci_bootstrap.plan import Plan
-from soci_bootstrap.record import Record, as_recorded
 from soci_bootstrap.settings import to_json
+from soci_bootstrap.state.ownership import PathState, is_original, state_of
+from soci_bootstrap.state.record import Phase, Record, as_recorded
+from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.switch import Effect, effect, rewires
-from soci_bootstrap.unwire import Wired
+from soci_bootstrap.system import System
 from soci_bootstrap.wiring import Wiring, choose, for_hooks
 
 GROUND = frozenset(item.path for item in units.ground(b""))
@@ -162,7 +163,7 @@ class Planning:
 
     def let_go(self, record: Record) -> Record:
         """A record without what is not wanted any more and stands as it did before us."""
-        return let_go(self._job.system, record, self._wanted | GROUND)
+        return drop_restored(self._job.system, record, self._wanted | GROUND)
 
     def is_settled(self) -> bool:
         """Whether, where no step is pending, there is nothing left to record either."""
@@ -174,3 +175,39 @@ class Planning:
             and self.let_go(record) == record
             and (not job.image or record.settings == as_recorded(to_json(job.settings)))
         )
+
+
+def leftovers(system: System, record: Record, wanted: Container[str]) -> tuple[Restored, ...]:
+    """What an earlier run put there and this one does not want, as far as it is still ours."""
+    return tuple(
+        Restored("left-over", path, Phase.WIRING)
+        for path in record.managed
+        if path not in wanted and path in record.before and _is_left(system, record, path)
+    )
+
+
+def drop_restored(system: System, record: Record, wanted: Container[str]) -> Record:
+    """The record without what is not wanted any more and stands as it did before us."""
+    done = {
+        path
+        for path in record.managed
+        if path not in wanted and (path not in record.before or _is_done_with(system, record, path))
+    }
+    return replace(
+        record,
+        managed={path: managed for path, managed in record.managed.items() if path not in done},
+        before={path: before for path, before in record.before.items() if path not in done},
+        binary=None if record.binary and record.binary.path in done else record.binary,
+    )
+
+
+def _is_left(system: System, record: Record, path: str) -> bool:
+    """Whether it is ours, and something else stood there before."""
+    ours = state_of(system, record, path) is PathState.INSTALLED
+    return ours and not is_original(system, path, system.entry(path), record.before[path])
+
+
+def _is_done_with(system: System, record: Record, path: str) -> bool:
+    """Whether it needs no putting back; what is both ours and as it was before does not."""
+    as_before = is_original(system, path, system.entry(path), record.before[path])
+    return as_before or state_of(system, record, path) is PathState.REWRITTEN

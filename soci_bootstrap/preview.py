@@ -11,10 +11,10 @@ from soci_bootstrap import plan as plan_
 from soci_bootstrap.desired import desire, excluded
 from soci_bootstrap.errors import BootstrapError, CommandError, RefusedError, StateError
 from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Restored
-from soci_bootstrap.ownership import leftovers
 from soci_bootstrap.plan import Step
-from soci_bootstrap.record import Record, load
+from soci_bootstrap.planning import leftovers
 from soci_bootstrap.settings import Settings
+from soci_bootstrap.state.record import Record, load
 from soci_bootstrap.system import System, resources, systemd
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.tree import ABSENT, Entry

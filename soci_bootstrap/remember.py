@@ -6,10 +6,11 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 
-from soci_bootstrap import contentstore, memo, nodeconfig, paths
+from soci_bootstrap import contentstore, nodeconfig, paths
 from soci_bootstrap.desired import Desired
 from soci_bootstrap.facts import Facts
-from soci_bootstrap.record import Record, load
+from soci_bootstrap.state import memo
+from soci_bootstrap.state.record import Record, load
 from soci_bootstrap.system import System
 from soci_bootstrap.unwire import config_files
 from soci_bootstrap.wiring import for_hooks

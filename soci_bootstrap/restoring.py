@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from soci_bootstrap import memo, paths
+from soci_bootstrap import paths
 from soci_bootstrap.errors import RefusedError
-from soci_bootstrap.items import Phase
 from soci_bootstrap.nodeadm import of_others, unmerged, without_ours
-from soci_bootstrap.ownership import Standing, restore, standing, sweep
-from soci_bootstrap.record import ROLLING_BACK, Before, Record, remove_record, save
+from soci_bootstrap.state import memo
+from soci_bootstrap.state.backups import remove_record, restore, sweep
+from soci_bootstrap.state.ownership import PathState, state_of
+from soci_bootstrap.state.record import ROLLING_BACK, Before, Phase, Record, save
+from soci_bootstrap.state.wiring import Wired
+from soci_bootstrap.state.wiring import from_json as wired_from_json
 from soci_bootstrap.system import System, systemd
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
 from soci_bootstrap.unwinding import Runtime, holds_snapshots, remove_runtime_files
-from soci_bootstrap.unwire import Wired
-from soci_bootstrap.unwire import from_json as wired_from_json
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Rollback:
         changed = [
             path
             for path in sorted(self.record.managed)
-            if path in self.record.before and standing(self.system, self.record, path) is Standing.FOREIGN
+            if path in self.record.before and state_of(self.system, self.record, path) is PathState.MODIFIED
         ]
         if changed and not self.force:
             raise RefusedError(
@@ -88,7 +89,7 @@ class Rollback:
         before = self._before(path)
         if self._is_nodeadms(path):
             found = without_ours(path, found, before, self.wired)
-        elif path in self.record.before and standing(self.system, self.record, path) in _PUT_BACK:
+        elif path in self.record.before and state_of(self.system, self.record, path) in _PUT_BACK:
             found = before
         return _named(found)
 
@@ -129,12 +130,12 @@ class Rollback:
         for path in sorted(path for path, item in managed.items() if item.phase == phase):
             if path not in self.record.before:
                 continue
-            found = standing(self.system, self.record, path)
+            found = state_of(self.system, self.record, path)
             if found not in _PUT_BACK or self._is_before(path):
                 self.steps.append(Done("restore", path, changed=False))
                 continue
             self.console.debug(f"restoring {path}")
-            merged = managed[path].merged and found is Standing.OURS
+            merged = managed[path].merged and found is PathState.INSTALLED
             others = merged and of_others(path, self.system.read(path), self._before(path), self.wired)
             if others:
                 entry = self.system.entry(path)
@@ -202,7 +203,7 @@ class Rollback:
         return (self.system.read(before.backup) or b"") if before.backup else b""
 
 
-_PUT_BACK = {Standing.OURS, Standing.FOREIGN}
+_PUT_BACK = {PathState.INSTALLED, PathState.MODIFIED}
 """What is restored; changes of others only get this far with ``--force``."""
 
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from soci_bootstrap import paths
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.ownership import sweep
-from soci_bootstrap.record import load
 from soci_bootstrap.restoring import Done, Rollback
 from soci_bootstrap.settings import Settings
+from soci_bootstrap.state.backups import sweep
+from soci_bootstrap.state.record import load
 from soci_bootstrap.system import System, lock
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import Enum
 
-from soci_bootstrap import live, paths, state
+from soci_bootstrap import live, paths
 from soci_bootstrap.ctr import Ctr
 from soci_bootstrap.errors import BootstrapError, PreflightError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.hooks import fit_images
-from soci_bootstrap.items import File, Item, Phase
-from soci_bootstrap.record import Record
+from soci_bootstrap.items import File, Item
+from soci_bootstrap.state import health
+from soci_bootstrap.state.record import Phase, Record
+from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system import System, systemd
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
-from soci_bootstrap.unwire import Wired, snapshotter
+from soci_bootstrap.unwire import snapshotter
 
 STAGED = "takes effect at the next boot"
 _UP = frozenset({"active", "reloading", "activating"})
@@ -73,7 +75,7 @@ def _digest(data: bytes) -> str:
 
 def _ran_with_soci(system: System, record: Record | None) -> bool:
     """Whether containerd started with what its files say now; without our hooks, only the files tell."""
-    return record is None or not record.wiring or state.load(system).snapshotter == "soci"
+    return record is None or not record.wiring or health.load(system).snapshotter == "soci"
 
 
 class Switch:
@@ -115,7 +117,7 @@ class Switch:
         """
         self._console.info("restarting containerd")
         systemd.control(self._system, self._deadline, "restart", paths.CONTAINERD_SERVICE)
-        found = state.load(self._system)
+        found = health.load(self._system)
         if found.degraded or found.snapshotter != "soci" or snapshotter(self._system, wired) != "soci":
             raise PreflightError(
                 "containerd did not come up with SOCI",

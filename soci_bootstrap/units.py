@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from soci_bootstrap import paths
 from soci_bootstrap.errors import WiringError
 from soci_bootstrap.facts import Facts
-from soci_bootstrap.items import File, Item, Link, Phase
+from soci_bootstrap.items import File, Item, Link
+from soci_bootstrap.state.record import Phase
 from soci_bootstrap.system import resources
 
 _RESTART_ONCE = (

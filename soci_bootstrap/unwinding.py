@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 
-from soci_bootstrap import containers, live, paths, probe, state
+from soci_bootstrap import containers, live, paths, probe
 from soci_bootstrap.ctr import Ctr
 from soci_bootstrap.errors import BootstrapError, WorkloadsError
 from soci_bootstrap.hooks import fit_images
 from soci_bootstrap.live import Running
-from soci_bootstrap.record import ROLLING_BACK, Record
+from soci_bootstrap.state import health
+from soci_bootstrap.state.record import ROLLING_BACK, Record
+from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.switch import Switch
 from soci_bootstrap.system import System, systemd
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
-from soci_bootstrap.unwire import Wired, snapshotter
+from soci_bootstrap.unwire import snapshotter
 
 _IMAGES_SECONDS = 30.0
 _ANSWER_SECONDS = 1.0
@@ -62,7 +64,7 @@ class Runtime:
         resumed = self._record.outcome == ROLLING_BACK and bool(
             self._record.units_active.get(paths.KUBELET_SERVICE)
         )
-        with_soci = resumed or state.load(self._system).snapshotter == "soci" or bool(self._on_soci())
+        with_soci = resumed or health.load(self._system).snapshotter == "soci" or bool(self._on_soci())
         if self._up and afterwards != "soci" and (with_soci or self._file_says_soci()):
             self._switch = Switch(self._system, self._console, self._deadline, kubelet=resumed)
 

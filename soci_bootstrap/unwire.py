@@ -10,55 +10,16 @@ import fnmatch
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 
 from soci_bootstrap import paths
 from soci_bootstrap.configfiles.containerd_text import named, unwired
 from soci_bootstrap.configfiles.kubelet import ENDPOINT
 from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system import System
 
 _IMPORTS = re.compile(r"^[ \t]*imports\s*=\s*\[([^\]]*)\]", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Wired:
-    """What the hooks need to know of the wiring; kept in the record.
-
-    Attributes:
-        mode: ``nodeadm``, ``direct`` or ``none``.
-        dialect: containerd's configuration schema.
-        address: SOCI's socket.
-        root: SOCI's ``--root``.
-        static: the user's NodeConfig wires SOCI.
-        containerd_config: containerd's configuration file.
-        kubelet_config: kubelet's configuration file.
-        kubelet_dir: kubelet's drop-in directory.
-        fallback: nodeadm's drop-in after failing open, empty for none.
-    """
-
-    mode: str
-    dialect: str
-    address: str
-    root: str
-    static: bool
-    containerd_config: str
-    kubelet_config: str
-    kubelet_dir: str
-    fallback: str
-
-    def to_json(self) -> dict[str, object]:
-        """For the record."""
-        return asdict(self)
-
-
-def from_json(document: Mapping[str, object]) -> Wired | None:
-    """The wiring in a record; None where the node was never wired, or another version wrote it."""
-    try:
-        return Wired(**document) if document else None  # type: ignore[arg-type]
-    except TypeError:
-        return None
 
 
 def config_files(system: System, wired: Wired) -> Iterator[tuple[str, str]]:

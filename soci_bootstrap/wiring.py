@@ -12,9 +12,10 @@ from soci_bootstrap.configfiles import containerd, containerd_text, toml
 from soci_bootstrap.configfiles import kubelet as kubelet_
 from soci_bootstrap.errors import WiringError
 from soci_bootstrap.facts import Facts
-from soci_bootstrap.items import File, Gone, Item, Phase
+from soci_bootstrap.items import File, Gone, Item
 from soci_bootstrap.nodeconfig import GATE
-from soci_bootstrap.unwire import Wired
+from soci_bootstrap.state.record import Phase
+from soci_bootstrap.state.wiring import Wired
 
 _IMAGES, _CRI = "io.containerd.cri.v1.images", "io.containerd.grpc.v1.cri"
 

@@ -26,7 +26,8 @@ from queue import SimpleQueue
 from typing import final
 
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.fetch import Request, fetch_binary
+from soci_bootstrap.fetch import fetch_binary
+from soci_bootstrap.request import Request
 from soci_bootstrap.retry import DEFAULT
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline

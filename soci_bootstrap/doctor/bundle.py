@@ -15,7 +15,7 @@ from soci_bootstrap.doctor.finding import Unseen, attempt
 from soci_bootstrap.doctor.node import Node
 from soci_bootstrap.doctor.outputs import SHOWN
 from soci_bootstrap.errors import RefusedError
-from soci_bootstrap.memo import PATH as CONVERGED
+from soci_bootstrap.state.memo import PATH as CONVERGED
 from soci_bootstrap.system import System
 
 TOP = "soci-bootstrap-report"

@@ -6,7 +6,7 @@ from soci_bootstrap import paths, releases
 from soci_bootstrap.doctor.finding import NEEDS_ROOT, Finding, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL, difference, own, rewired, wanted
 from soci_bootstrap.doctor.node import Held, Node
-from soci_bootstrap.record import ROLLING_BACK
+from soci_bootstrap.state.record import ROLLING_BACK
 
 _LISTED = 5
 

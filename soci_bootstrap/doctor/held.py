@@ -16,10 +16,11 @@ from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import ARGUMENTS, Daemon, Held, Kubelet
 from soci_bootstrap.doctor.units import PATHS
 from soci_bootstrap.errors import StateError
-from soci_bootstrap.record import Record
+from soci_bootstrap.state.record import Record
+from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system import System
 from soci_bootstrap.unitfiles import read_unit
-from soci_bootstrap.unwire import Wired, config_files
+from soci_bootstrap.unwire import config_files
 
 _ELF_HEAD = 64
 

@@ -7,7 +7,7 @@ from soci_bootstrap.desired import DISCARD_FIXED_IN
 from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL
 from soci_bootstrap.doctor.node import Effective, Node
-from soci_bootstrap.record import Binary
+from soci_bootstrap.state.record import Binary
 
 
 def layers(node: Node) -> Finding:

@@ -8,8 +8,8 @@ from soci_bootstrap import paths
 from soci_bootstrap.doctor.finding import Finding, Seen, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.node import Held, Node
 from soci_bootstrap.items import File, Gone, Item, Link
-from soci_bootstrap.record import Managed
-from soci_bootstrap.unwire import from_json as wired_from_json
+from soci_bootstrap.state.record import Managed
+from soci_bootstrap.state.wiring import from_json as wired_from_json
 
 INSTALL = "run `soci-bootstrap install`"
 

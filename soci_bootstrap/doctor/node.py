@@ -14,8 +14,8 @@ from soci_bootstrap.contentstore import ContentStore
 from soci_bootstrap.desired import Desired
 from soci_bootstrap.doctor.finding import Seen, Unseen
 from soci_bootstrap.nodeconfig import NodeConfig
-from soci_bootstrap.record import Record
-from soci_bootstrap.state import State
+from soci_bootstrap.state.health import State
+from soci_bootstrap.state.record import Record
 from soci_bootstrap.system.tree import ABSENT, Entry
 from soci_bootstrap.tuning import Machine
 

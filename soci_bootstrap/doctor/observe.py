@@ -7,19 +7,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from soci_bootstrap import containers, facts, paths, probe, state
-from soci_bootstrap import record as record_
+from soci_bootstrap import containers, facts, paths, probe
 from soci_bootstrap.configfiles import toml
 from soci_bootstrap.doctor import filesystems, held, planned, programs
 from soci_bootstrap.doctor.finding import NEEDS_ROOT, Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import NOT_ASKED, Binary, Daemon, Effective, Images, Node, Process, Unit
 from soci_bootstrap.doctor.tasks import Answer, Known, Task
-from soci_bootstrap.record import Record
+from soci_bootstrap.state import health
+from soci_bootstrap.state import record as record_
+from soci_bootstrap.state.record import Record
+from soci_bootstrap.state.wiring import Wired
+from soci_bootstrap.state.wiring import from_json as wired_from_json
 from soci_bootstrap.system import System
 from soci_bootstrap.system.tree import ABSENT
 from soci_bootstrap.unitfiles import read_unit
-from soci_bootstrap.unwire import Wired
-from soci_bootstrap.unwire import from_json as wired_from_json
 
 T = TypeVar("T")
 _BELOW_ROOT = Unseen("below --root nothing is executed")
@@ -193,11 +194,11 @@ def _process(system: System, service: Seen[Unit], daemon: Daemon) -> Process:
     return Process(found, (), found, found) if isinstance(found, Unseen) else found
 
 
-def _state(system: System, record: Seen[Record | None]) -> Seen[state.State]:
+def _state(system: System, record: Seen[Record | None]) -> Seen[health.State]:
     # It reads what it may not read as a fresh one, and lies where the record does.
     if isinstance(record, Unseen) and record.why == NEEDS_ROOT:
         return record
-    return attempt(lambda: state.load(system))
+    return attempt(lambda: health.load(system))
 
 
 def _path_of(system: System, unit: str) -> str:

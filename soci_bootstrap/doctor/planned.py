@@ -10,11 +10,11 @@ from soci_bootstrap.doctor import filesystems, held, programs
 from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import Containerd, Kubelet, Node
 from soci_bootstrap.facts import Facts
-from soci_bootstrap.record import Record
 from soci_bootstrap.settings import from_json
+from soci_bootstrap.state.record import Record
+from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system import System
 from soci_bootstrap.unitfiles import read_unit
-from soci_bootstrap.unwire import Wired
 
 
 def arch(system: System, record: Record | None) -> str | None:

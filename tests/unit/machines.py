@@ -9,13 +9,14 @@ import pytest
 import trees
 from nodes import Node, write
 
-from soci_bootstrap import decompressor, memo, paths, preflight
+from soci_bootstrap import decompressor, paths, preflight
 from soci_bootstrap.converge import Convergence
 from soci_bootstrap.errors import BootstrapError, DecompressorError
 from soci_bootstrap.job import Job
 from soci_bootstrap.paths import NODEADM_DROPIN
-from soci_bootstrap.record import load
 from soci_bootstrap.settings import Settings
+from soci_bootstrap.state import memo
+from soci_bootstrap.state.record import load
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
 

@@ -10,10 +10,11 @@ import trees
 from machines import SHOW, Machine
 from nodes import write
 
-from soci_bootstrap import boot, install, memo, paths, state
+from soci_bootstrap import boot, install, paths
 from soci_bootstrap.errors import PreflightError, StateError
 from soci_bootstrap.paths import NODEADM_DROPIN, SOCI_CONFIG, SOCI_SERVICE
-from soci_bootstrap.record import ROLLING_BACK, load, save
+from soci_bootstrap.state import health, memo
+from soci_bootstrap.state.record import ROLLING_BACK, load, save
 from soci_bootstrap.system import journal, resources
 
 
@@ -66,7 +67,7 @@ def test_boot_converges(at_boot) -> None:
     at_boot.node.remove(NODEADM_DROPIN)
     boot.run(at_boot.node)
     assert at_boot.wired()
-    assert state.load(at_boot.node).degraded == ""
+    assert health.load(at_boot.node).degraded == ""
 
 
 @pytest.mark.parametrize("staged", [False, True])
@@ -123,7 +124,7 @@ def test_a_memo_that_cannot_be_made_is_none(at_boot) -> None:
     at_boot.node.refused = (memo.PATH,)
     boot.run(at_boot.node)
     assert at_boot.wired()
-    assert state.load(at_boot.node).degraded == ""
+    assert health.load(at_boot.node).degraded == ""
 
 
 def test_boot_goes_on_with_no_rollback_and_undoes_none(at_boot) -> None:
@@ -144,7 +145,7 @@ def test_boot_fails_open(at_boot) -> None:
     at_boot.node.remove("/usr/local/bin/soci-snapshotter-grpc")
     boot.run(at_boot.node)
     assert not at_boot.wired()
-    assert "a boot fetches nothing" in state.load(at_boot.node).degraded
+    assert "a boot fetches nothing" in health.load(at_boot.node).degraded
     record = load(at_boot.node)
     assert record is not None
     assert record.outcome == "degraded"
@@ -169,7 +170,7 @@ def test_boot_unwires_nothing_under_containers(at_boot, containerd) -> None:
     at_boot.node.remove("/usr/local/bin/soci-snapshotter-grpc")
     boot.run(at_boot.node)
     assert at_boot.wired()
-    assert "a boot fetches nothing" in state.load(at_boot.node).degraded
+    assert "a boot fetches nothing" in health.load(at_boot.node).degraded
 
 
 def test_boot_waits_for_no_unit(at_boot) -> None:

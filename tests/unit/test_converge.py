@@ -9,11 +9,12 @@ from corpus import servers
 from machines import CERTS, Machine
 from nodes import write
 
-from soci_bootstrap import paths, registries, state
+from soci_bootstrap import paths, registries
 from soci_bootstrap.errors import CommandError, PreflightError, WiringError
 from soci_bootstrap.paths import RECORD
-from soci_bootstrap.record import load, save
 from soci_bootstrap.settings import to_json
+from soci_bootstrap.state import health
+from soci_bootstrap.state.record import load, save
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_the_daemon_is_proven_before_anything_is_wired(machine) -> None:
     assert not machine.wired()
     assert machine.node.read("/usr/local/bin/soci-snapshotter-grpc") is None
     assert (machine.root / "etc/soci-snapshotter-grpc/config.toml").read_text() == "# someone's own\n"
-    assert "it does not run" in state.load(machine.node).degraded
+    assert "it does not run" in health.load(machine.node).degraded
     record = load(machine.node)
     assert record is not None
     assert (record.outcome, record.wiring) == ("degraded", {})
@@ -61,7 +62,7 @@ def test_the_daemon_is_proven_before_anything_is_wired(machine) -> None:
     assert machine.node.read("/usr/local/sbin/soci-bootstrap") == trees.AGENT
     machine.refusal = None
     assert machine.install() == ("installed", None)
-    assert state.load(machine.node).degraded == ""
+    assert health.load(machine.node).degraded == ""
 
 
 def test_proxies_of_containerd_reach_the_preflight_and_the_fetch(machine, monkeypatch) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from soci_bootstrap import install, rollback
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.record import load
+from soci_bootstrap.state.record import load
 from soci_bootstrap.system import System
 from tests.unit import trees
 from tests.unit.trees import KILLED, Watched, WatchedSystem, content, copied, differences

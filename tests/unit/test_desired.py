@@ -16,8 +16,8 @@ from soci_bootstrap.facts import AmiSoci
 from soci_bootstrap.items import Daemon, File
 from soci_bootstrap.nodeconfig import NodeConfig
 from soci_bootstrap.paths import DAEMON, SOCI_CONFIG, SOCI_CONFIG_BESIDE_GATE
-from soci_bootstrap.record import Binary, Record
 from soci_bootstrap.settings import Settings
+from soci_bootstrap.state.record import Binary, Record
 from soci_bootstrap.system.systemd import UnitState
 
 SETTINGS = Settings(command="install")

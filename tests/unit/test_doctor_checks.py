@@ -32,7 +32,7 @@ from soci_bootstrap.doctor.node import (
 from soci_bootstrap.doctor.rules import RULES, judge
 from soci_bootstrap.doctor.units import LINKS, PATHS, SERVICE_DROPIN, SERVICE_FILE, SOCKET_FILE
 from soci_bootstrap.errors import CommandError, StateError
-from soci_bootstrap.items import File, Gone, Phase
+from soci_bootstrap.items import File, Gone
 from soci_bootstrap.nodeconfig import NodeConfig
 from soci_bootstrap.paths import (
     AGENT,
@@ -44,9 +44,9 @@ from soci_bootstrap.paths import (
     SOCI_CONFIG,
     SOCI_ROOT,
 )
-from soci_bootstrap.record import Binary as Recorded
-from soci_bootstrap.record import Managed, Record
-from soci_bootstrap.state import State
+from soci_bootstrap.state.health import State
+from soci_bootstrap.state.record import Binary as Recorded
+from soci_bootstrap.state.record import Managed, Phase, Record
 from soci_bootstrap.system.tree import ABSENT, Entry
 from soci_bootstrap.tuning import Machine, tune
 from soci_bootstrap.wiring import Wiring

@@ -7,13 +7,14 @@ from dataclasses import replace
 import pytest
 from nodes import Node, captured, write
 
-from soci_bootstrap import facts, memo
+from soci_bootstrap import facts
 from soci_bootstrap.configfiles.containerd import NamedSoci
 from soci_bootstrap.errors import CommandError, StateError, UnsupportedArchitectureError
 from soci_bootstrap.facts import AmiSoci
 from soci_bootstrap.nodeconfig import NodeConfig
 from soci_bootstrap.paths import AMI_DAEMON, SOCI_SERVICE, SOCI_SOCKET
-from soci_bootstrap.record import Before, Record
+from soci_bootstrap.state import memo
+from soci_bootstrap.state.record import Before, Record
 from soci_bootstrap.system import System, resources
 from soci_bootstrap.system.programs import Completed
 from soci_bootstrap.system.systemd import UnitState

@@ -9,10 +9,11 @@ import trees
 from machines import Machine
 from nodes import Node, captured, write
 
-from soci_bootstrap import nodeconfig, state
+from soci_bootstrap import nodeconfig
 from soci_bootstrap.errors import PreflightError
 from soci_bootstrap.paths import NODEADM_DROPIN, NODECONFIG_CACHE
-from soci_bootstrap.record import load
+from soci_bootstrap.state import health
+from soci_bootstrap.state.record import load
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_the_outcome_is_recorded_although_it_can_not_be_overridden(machine, monk
     machine.node.refused = (NODEADM_DROPIN,)
     (failure,) = run.fall_back("it does not run", undone=True)
     assert NODEADM_DROPIN in failure
-    assert state.load(machine.node).degraded == "it does not run"
+    assert health.load(machine.node).degraded == "it does not run"
     record = load(machine.node)
     assert record is not None
     assert record.outcome == "degraded"

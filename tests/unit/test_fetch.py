@@ -12,7 +12,7 @@ import pytest
 from corpus import archives, servers
 from fetching import DIGEST, PATH, Run, wanted, written
 
-from soci_bootstrap import fetch
+from soci_bootstrap import download, fetch, staged
 from soci_bootstrap.errors import (
     ArchiveError,
     BootstrapError,
@@ -315,8 +315,8 @@ def test_a_signal_is_given_to_no_thread_of_a_fetch(run, tmp_path, monkeypatch) -
 
         return noted
 
-    monkeypatch.setattr(fetch.StagedFile, "write", note(fetch.StagedFile.write))
-    monkeypatch.setattr(fetch.Download, "_attempts", note(fetch.Download._attempts))
+    monkeypatch.setattr(staged.StagedFile, "write", note(staged.StagedFile.write))
+    monkeypatch.setattr(download.Download, "_attempts", note(download.Download._attempts))
     mine = blocked()
     run(wanted(mirror=str(written(tmp_path).parents[1])))
     assert masks.keys() == {"writing", "download"}

@@ -9,12 +9,13 @@ import pytest
 from daemons import SETTINGS, listening
 from nodes import CAPTURED, Node, captured, write
 
-from soci_bootstrap import boot, hooks, paths, state
+from soci_bootstrap import boot, errors, hooks, paths
 from soci_bootstrap import hook as hook_command
 from soci_bootstrap.paths import CONTAINERD_ENDPOINT
-from soci_bootstrap.state import State
+from soci_bootstrap.state import health
+from soci_bootstrap.state.health import State
+from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system.programs import Completed
-from soci_bootstrap.unwire import Wired
 
 CONFIG = "/etc/containerd/config.toml"
 KUBELET = "/etc/kubernetes/kubelet/config.json.d/40-nodeadm.conf"
@@ -113,7 +114,7 @@ def test_guard_where_soci_answers(hook) -> None:
     node = hook.node()
     hooks.guard(node)
     assert wired(node)
-    assert state.load(node) == State()
+    assert health.load(node) == State()
     assert node.calls == []
 
 
@@ -124,7 +125,7 @@ def test_guard_unwires_where_it_does_not(hook, said, capsys) -> None:
     node = hook.node()
     hooks.guard(node)
     assert unwired(node)
-    assert "did not answer before containerd's start" in state.load(node).degraded
+    assert "did not answer before containerd's start" in health.load(node).degraded
     error = capsys.readouterr().err
     assert error.startswith("soci-bootstrap: DEGRADED SOCI did not answer")
     assert error.count("\n") == 1
@@ -144,7 +145,7 @@ def test_guard_never_unwires_under_containers(hook) -> None:
     hooks.guard(node)
     assert wired(node)
     assert hook.owed.exists()
-    assert "containers run on it" in state.load(node).degraded
+    assert "containers run on it" in health.load(node).degraded
     assert node.calls == []
 
 
@@ -154,14 +155,14 @@ def test_guard_waits_for_containers_on_soci(hook, monkeypatch) -> None:
     node = hook.node(**IN_USE)
     hooks.guard(node)
     assert not hook.owed.exists()
-    assert state.load(node) == State()
+    assert health.load(node) == State()
 
 
 def test_guard_says_what_could_not_be_unwired(hook, capsys) -> None:
     node = hook.node()
     node.refused = (CONFIG,)
     hooks.guard(node)
-    assert "config.toml: can't be written" in state.load(node).degraded
+    assert "config.toml: can't be written" in health.load(node).degraded
     assert "config.toml: can't be written" in capsys.readouterr().err
 
 
@@ -194,7 +195,7 @@ def test_guard_where_nothing_leads_to_soci(hook) -> None:
     node = hook.node(config=OVERLAYFS)
     write(hook.root, {KUBELET: "{}"})
     hooks.guard(node)
-    assert state.load(node) == State()
+    assert health.load(node) == State()
 
 
 # -- verify -------------------------------------------------------------------------------------
@@ -212,16 +213,16 @@ def test_verify_a_first_start_on_soci(hook) -> None:
     ]
     assert words[3:] == [["images", "ls"], ["images", "check"], ["images", "rm"]]
     assert node.calls[-1] == f"{CTR}images rm b:1"
-    assert state.load(node) == State("soci")
+    assert health.load(node) == State("soci")
 
 
 def test_verify_again_looks_at_no_image(hook) -> None:
     hook.daemon(SETTINGS)
     node = hook.node()
-    state.save(node, State("soci", degraded="earlier"))
+    health.save(node, State("soci", degraded="earlier"))
     hooks.verify(node)
     assert not any("check" in call for call in node.calls)
-    assert state.load(node) == State("soci")
+    assert health.load(node) == State("soci")
 
 
 def test_verify_where_all_images_fit(hook, capsys) -> None:
@@ -229,7 +230,7 @@ def test_verify_where_all_images_fit(hook, capsys) -> None:
     node = hook.node({**WORKS, f"{CTR}images check": b"REF UNPACKED\na:1 true\n"})
     hooks.verify(node)
     assert not any("images rm" in call for call in node.calls)
-    assert state.load(node).snapshotter == "soci"
+    assert health.load(node).snapshotter == "soci"
     assert capsys.readouterr().err == ""
 
 
@@ -239,7 +240,7 @@ def test_verify_where_soci_died_since_the_guard(hook) -> None:
     hooks.verify(node)
     assert unwired(node)
     assert "does not answer after containerd's start: this node pulls with overlayfs" in (
-        state.load(node).degraded
+        health.load(node).degraded
     )
     assert node.calls == [
         "systemctl --no-block try-restart kubelet.service",
@@ -252,7 +253,7 @@ def test_verify_where_soci_died_since_the_guard_under_containers(hook) -> None:
     hooks.verify(node)
     assert wired(node)
     assert hook.owed.exists()
-    assert "is restarted once when SOCI answers" in state.load(node).degraded
+    assert "is restarted once when SOCI answers" in health.load(node).degraded
     assert node.calls == []
 
 
@@ -273,7 +274,7 @@ def test_no_restart_after_restart_where_soci_comes_and_goes(hook, monkeypatch) -
     hook.owed.replace(hook.owed.with_name("restarted"))
     hooks.guard(node)
     assert not hook.owed.exists()
-    assert "not restarted for it again so soon" in state.load(node).degraded
+    assert "not restarted for it again so soon" in health.load(node).degraded
     assert wired(node)
     monkeypatch.setattr(hooks, "_PAUSE", 0.0)
     hooks.guard(node)
@@ -285,7 +286,7 @@ def test_no_restart_where_another_start_would_end_here_again(hook) -> None:
     node = hook.node({**WORKS, f"{CTR}images import": STOPPED})
     node.refused = (CONFIG,)
     hooks.verify(node)
-    assert "could not unwire it all: write /etc/containerd/config.toml" in state.load(node).degraded
+    assert "could not unwire it all: write /etc/containerd/config.toml" in health.load(node).degraded
     assert node.calls[-1] == "systemctl --no-block try-restart kubelet.service"
 
 
@@ -314,7 +315,7 @@ def test_verify_restarts_containerd_once_where_that_is_owed(hook) -> None:
     [
         {f"{CTR}images import": Completed(1, b"", b"error getting header info")},
         {f"{CTR}snapshots --snapshotter soci prepare": STOPPED},
-        {f"{CTR}images import": hooks.BootstrapError("ctr did not end")},
+        {f"{CTR}images import": errors.BootstrapError("ctr did not end")},
     ],
 )
 def test_verify_fails_open_after_the_start(hook, broken) -> None:
@@ -322,7 +323,7 @@ def test_verify_fails_open_after_the_start(hook, broken) -> None:
     node = hook.node({**WORKS, **broken})
     hooks.verify(node)
     assert unwired(node)
-    assert "failed its check after containerd's start" in state.load(node).degraded
+    assert "failed its check after containerd's start" in health.load(node).degraded
     assert node.calls[-2:] == [
         "systemctl --no-block try-restart kubelet.service",
         "systemctl --no-block restart containerd.service",
@@ -334,26 +335,26 @@ def test_verify_stays_wired_under_containers(hook) -> None:
     node = hook.node({**WORKS, f"{CTR}images import": STOPPED}, **IN_USE)
     hooks.verify(node)
     assert wired(node)
-    assert "stays wired" in state.load(node).degraded
+    assert "stays wired" in health.load(node).degraded
     assert "systemctl" not in " ".join(node.calls)
 
 
 def test_verify_after_failing_open_makes_images_fit_overlayfs(hook, capsys) -> None:
     node = hook.node(config=OVERLAYFS)
-    state.save(node, State("soci", degraded="SOCI did not answer"))
+    health.save(node, State("soci", degraded="SOCI did not answer"))
     hooks.verify(node)
     assert node.calls[0].startswith(f"{CTR}images import --snapshotter overlayfs")
     assert node.calls[-1] == f"{CTR}images rm b:1"
     assert "1 images that overlayfs lacks" in capsys.readouterr().err
-    assert state.load(node) == State("overlayfs", degraded="SOCI did not answer")
+    assert health.load(node) == State("overlayfs", degraded="SOCI did not answer")
 
 
 def test_images_are_looked_at_again_where_that_failed(hook) -> None:
     node = hook.node({**WORKS, f"{CTR}images check": STOPPED}, config=OVERLAYFS)
-    state.save(node, State("soci", degraded="x"))
-    with pytest.raises(hooks.BootstrapError):
+    health.save(node, State("soci", degraded="x"))
+    with pytest.raises(errors.BootstrapError):
         hooks.verify(node)
-    assert state.load(node).snapshotter == "soci"
+    assert health.load(node).snapshotter == "soci"
 
 
 def test_verify_where_another_file_overrides_the_wiring(hook) -> None:
@@ -361,7 +362,7 @@ def test_verify_where_another_file_overrides_the_wiring(hook) -> None:
     node = hook.node(**{"/etc/containerd/conf.d/99-nvidia.toml": shadow})
     hooks.verify(node)
     assert unwired(node)
-    assert "names overlayfs after our wiring" in state.load(node).degraded
+    assert "names overlayfs after our wiring" in health.load(node).degraded
 
 
 RUNTIME = "/etc/containerd/conf.d/99-nvidia.toml"
@@ -386,7 +387,7 @@ def test_verify_where_an_imported_file_replaces_the_section(hook, dump, shadowed
     hooks.verify(node)
     assert f"containerd --config {CONFIG} config dump" in node.calls
     assert wired(node) is not shadowed
-    assert bool(state.load(node).degraded) is shadowed
+    assert bool(health.load(node).degraded) is shadowed
 
 
 @pytest.mark.parametrize(
@@ -400,9 +401,9 @@ def test_verify_where_an_imported_file_replaces_the_section(hook, dump, shadowed
 def test_overlayfs_that_is_as_it_should_be(hook, outcome, config, found) -> None:
     node = hook.node(outcome=outcome, config=config)
     if found.degraded:
-        state.save(node, found)
+        health.save(node, found)
     hooks.verify(node)
-    assert state.load(node).degraded == found.degraded
+    assert health.load(node).degraded == found.degraded
     assert node.calls == []
 
 
@@ -423,7 +424,9 @@ def test_a_name_that_is_none(hook, arguments, capsys) -> None:
     assert "expected one of guard, verify, boot" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("error", [RuntimeError("anything"), OSError("a disk"), hooks.BootstrapError("ours")])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("anything"), OSError("a disk"), errors.BootstrapError("ours")]
+)
 @pytest.mark.parametrize("name", ["guard", "verify", "boot"])
 def test_whatever_happens_it_ends_with_0(hook, monkeypatch, capsys, name, error) -> None:
     def fail(system) -> None:

@@ -10,7 +10,7 @@ from corpus.inputs import CASES, RECORD
 from nodes import write
 
 from soci_bootstrap.errors import StateError
-from soci_bootstrap.record import Before, Binary, Managed, Record, backup_name, load
+from soci_bootstrap.state.record import Before, Binary, Managed, Record, backup_name, load
 from soci_bootstrap.system import System
 from soci_bootstrap.system.tree import Entry
 

@@ -8,18 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from soci_bootstrap import live, state, switch
+from soci_bootstrap import live, switch
 from soci_bootstrap.errors import CommandError, PreflightError
 from soci_bootstrap.facts import Facts
-from soci_bootstrap.items import File, Gone, Phase
+from soci_bootstrap.items import File, Gone
 from soci_bootstrap.live import Running
 from soci_bootstrap.paths import NODEADM_DROPIN
-from soci_bootstrap.record import Managed, Record
-from soci_bootstrap.state import State
+from soci_bootstrap.state import health
+from soci_bootstrap.state.health import State
+from soci_bootstrap.state.record import Managed, Phase, Record
+from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.switch import Effect, Switch
 from soci_bootstrap.system.deadline import Deadline
 from soci_bootstrap.system.systemd import UnitState
-from soci_bootstrap.unwire import Wired
 from tests.unit import nodes, trees
 
 ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
@@ -152,7 +153,7 @@ AGENT = ctr("k8s.io", {"a": info("aws-node-x7k2p", "kube-system")})
 )
 def test_effect(tmp_path, active, due, mode, config, ran, record, pending, tasks, effect) -> None:
     system = node(tmp_path, {"systemctl show": due, **tasks}, config)
-    state.save(system, State(snapshotter=ran))
+    health.save(system, State(snapshotter=ran))
     found = switch.effect(system, facts(active), replace(WIRED, mode=mode), record, pending=pending)
     assert found is effect
 
@@ -261,7 +262,7 @@ def test_a_kubelet_that_was_down_stays_down(tmp_path: Path) -> None:
 def test_a_restart_is_looked_at(tmp_path: Path, said: State, config: str, good: bool) -> None:
     system = switching(tmp_path, {})
     trees.put(tmp_path, "/etc/containerd/config.toml", config)
-    state.save(system, said)
+    health.save(system, said)
     switch_ = Switch(system, trees.QUIET, Deadline(60))
     if good:
         switch_.restart(WIRED)

@@ -13,9 +13,10 @@ import pytest
 import trees
 from nodes import write
 
-from soci_bootstrap import install, memo, software
+from soci_bootstrap import install, software
 from soci_bootstrap.paths import RECORD
 from soci_bootstrap.settings import load
+from soci_bootstrap.state import memo
 from soci_bootstrap.system import resources
 from soci_bootstrap.system.tree import read_regular
 

@@ -14,8 +14,9 @@ from corpus.aws import install_aws
 from soci_bootstrap import mirror as module
 from soci_bootstrap import releases
 from soci_bootstrap.errors import FetchError, UsageError
-from soci_bootstrap.fetch import Request, fetch_binary
+from soci_bootstrap.fetch import fetch_binary
 from soci_bootstrap.mirror import MirrorResult, mirror, wanted
+from soci_bootstrap.request import Request
 from soci_bootstrap.retry import RetryPolicy
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.system import resources

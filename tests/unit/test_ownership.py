@@ -7,10 +7,12 @@ from dataclasses import replace
 import pytest
 from nodes import write
 
-from soci_bootstrap.items import Phase, Restored
-from soci_bootstrap.ownership import Standing, leftovers, let_go, mentions_us, restore, standing, sweep
+from soci_bootstrap.items import Restored
 from soci_bootstrap.paths import SOCI_ADDRESS
-from soci_bootstrap.record import Before, Binary, Managed, Record, remember
+from soci_bootstrap.planning import drop_restored, leftovers
+from soci_bootstrap.state.backups import back_up, restore, sweep
+from soci_bootstrap.state.ownership import PathState, mentions_us, state_of
+from soci_bootstrap.state.record import Before, Binary, Managed, Phase, Record
 from soci_bootstrap.system import System
 from soci_bootstrap.system.tree import ABSENT, Entry
 
@@ -29,7 +31,7 @@ def known(system: System, managed: Managed | None, *paths: str) -> Record:
     """A record that remembers these paths as they are now, and manages the first so."""
     record = Record(managed={A: managed} if managed else {})
     for path in paths or (A,):
-        record = remember(system, record, path)
+        record = back_up(system, record, path)
     return record
 
 
@@ -40,32 +42,32 @@ FILE = Managed("file", 0o644, digest("ours"))
     ("before", "managed", "now", "expected"),
     [
         # A file of ours, as install or failing open left it, or as a killed run found it.
-        ("theirs", FILE, "ours", Standing.OURS),
-        ("theirs", replace(FILE, unwired=digest("unwired")), "unwired", Standing.OURS),
-        ("theirs", replace(FILE, earlier=(digest("older"),)), "older", Standing.OURS),
-        ("ours", FILE, "ours", Standing.OURS),
-        ("theirs", Managed("file"), "a daemon that was about to come", Standing.OURS),
-        ("theirs", FILE, "theirs", Standing.BEFORE),
-        ("theirs", FILE, "theiRs", Standing.FOREIGN),
-        ("theirs", FILE, "someone else's", Standing.FOREIGN),
-        ("theirs", FILE, None, Standing.FOREIGN),
-        ("theirs", FILE, "-> ours", Standing.FOREIGN),
-        (None, FILE, None, Standing.BEFORE),
-        (None, FILE, "someone else's", Standing.FOREIGN),
+        ("theirs", FILE, "ours", PathState.INSTALLED),
+        ("theirs", replace(FILE, unwired=digest("unwired")), "unwired", PathState.INSTALLED),
+        ("theirs", replace(FILE, earlier=(digest("older"),)), "older", PathState.INSTALLED),
+        ("ours", FILE, "ours", PathState.INSTALLED),
+        ("theirs", Managed("file"), "a daemon that was about to come", PathState.INSTALLED),
+        ("theirs", FILE, "theirs", PathState.ORIGINAL),
+        ("theirs", FILE, "theiRs", PathState.MODIFIED),
+        ("theirs", FILE, "someone else's", PathState.MODIFIED),
+        ("theirs", FILE, None, PathState.MODIFIED),
+        ("theirs", FILE, "-> ours", PathState.MODIFIED),
+        (None, FILE, None, PathState.ORIGINAL),
+        (None, FILE, "someone else's", PathState.MODIFIED),
         # One that we merged into.
-        ("theirs", replace(FILE, merged=True), "written anew", Standing.REWRITTEN),
-        ("theirs", replace(FILE, merged=True), f"anew, with {SOCI_ADDRESS}", Standing.FOREIGN),
+        ("theirs", replace(FILE, merged=True), "written anew", PathState.REWRITTEN),
+        ("theirs", replace(FILE, merged=True), f"anew, with {SOCI_ADDRESS}", PathState.MODIFIED),
         # A link of ours, and a file that we took away.
-        (None, Managed("link", target="x"), "-> x", Standing.OURS),
-        (None, Managed("link", target="x"), "-> y", Standing.FOREIGN),
-        ("-> y", Managed("link", target="x"), "-> y", Standing.BEFORE),
-        ("-> y", Managed("link", target="x"), "-> z", Standing.FOREIGN),
-        ("theirs", Managed("absent"), None, Standing.OURS),
-        ("theirs", Managed("absent"), "theirs", Standing.BEFORE),
-        ("theirs", Managed("absent"), "another", Standing.FOREIGN),
+        (None, Managed("link", target="x"), "-> x", PathState.INSTALLED),
+        (None, Managed("link", target="x"), "-> y", PathState.MODIFIED),
+        ("-> y", Managed("link", target="x"), "-> y", PathState.ORIGINAL),
+        ("-> y", Managed("link", target="x"), "-> z", PathState.MODIFIED),
+        ("theirs", Managed("absent"), None, PathState.INSTALLED),
+        ("theirs", Managed("absent"), "theirs", PathState.ORIGINAL),
+        ("theirs", Managed("absent"), "another", PathState.MODIFIED),
         # nodeadm's to write.
-        ("theirs", None, "theirs", Standing.BEFORE),
-        ("theirs", None, "another", Standing.FOREIGN),
+        ("theirs", None, "theirs", PathState.ORIGINAL),
+        ("theirs", None, "another", PathState.MODIFIED),
     ],
 )
 def test_standing(tmp_path, before, managed, now, expected) -> None:
@@ -73,7 +75,7 @@ def test_standing(tmp_path, before, managed, now, expected) -> None:
     record = known(system, managed)
     system.remove(A)
     write(tmp_path, {"/etc": None} if now is None else {A: now})
-    assert standing(system, record, A) is expected
+    assert state_of(system, record, A) is expected
 
 
 @pytest.mark.parametrize("change", ["mode", "owner", "group"])
@@ -86,7 +88,7 @@ def test_another_mode_or_owner_is_another_file(tmp_path, change) -> None:
     record = replace(
         record, before={A: Before(replace(entry, **{field: values[change]}), record.before[A].backup)}
     )
-    assert standing(system, record, A) is Standing.FOREIGN
+    assert state_of(system, record, A) is PathState.MODIFIED
 
 
 def test_another_owner_of_a_link_is_another_link(tmp_path) -> None:
@@ -94,8 +96,8 @@ def test_another_owner_of_a_link_is_another_link(tmp_path) -> None:
     record = known(system, FILE)
     entry = record.before[A].entry
     other = replace(record, before={A: Before(replace(entry, uid=entry.uid + 1))})
-    assert standing(system, record, A) is Standing.BEFORE
-    assert standing(system, other, A) is Standing.FOREIGN
+    assert state_of(system, record, A) is PathState.ORIGINAL
+    assert state_of(system, other, A) is PathState.MODIFIED
 
 
 def test_a_daemon_is_ours_by_what_stat_says(tmp_path) -> None:
@@ -105,37 +107,37 @@ def test_a_daemon_is_ours_by_what_stat_says(tmp_path) -> None:
     binary = Binary(A, "0.15.0", "amd64", "", digest("other"), *known_as)
     record = replace(known(System(str(tmp_path)), Managed("file", 0o755, digest("other"))), binary=binary)
     record = replace(record, before={A: Before(ABSENT)})
-    assert standing(system, record, A) is Standing.OURS
+    assert state_of(system, record, A) is PathState.INSTALLED
     elsewhere = replace(record, binary=replace(binary, path="/etc/b"))
-    assert standing(system, elsewhere, A) is Standing.FOREIGN
+    assert state_of(system, elsewhere, A) is PathState.MODIFIED
     for name in ("mtime_ns", "ctime_ns", "inode"):
         since = replace(record, binary=replace(binary, **{name: getattr(binary, name) + 1}))
-        assert standing(system, since, A) is Standing.FOREIGN
+        assert state_of(system, since, A) is PathState.MODIFIED
 
 
 def test_what_is_ours_and_was_there_before_is_neither_left_over_nor_kept(tmp_path) -> None:
     system = node(tmp_path, {A: "the same"})
-    record = remember(system, Record(), A)
+    record = back_up(system, Record(), A)
     record = replace(record, managed={A: Managed("file", 0o644, digest("the same"))})
-    assert standing(system, record, A) is Standing.OURS
+    assert state_of(system, record, A) is PathState.INSTALLED
     nothing = Record(before={"/etc/none": Before(ABSENT)}, managed={"/etc/none": Managed("absent")})
     for path, known_ in ((A, record), ("/etc/none", nothing)):
         assert leftovers(system, known_, ()) == ()
-        assert let_go(system, known_, ()).managed == {}
-        assert let_go(system, known_, (path,)) == known_
+        assert drop_restored(system, known_, ()).managed == {}
+        assert drop_restored(system, known_, (path,)) == known_
 
 
 def test_what_failing_open_puts_where_nothing_is_wanted_is_ours(tmp_path) -> None:
     system = node(tmp_path, {A: "fallback"})
     record = Record(before={A: Before(ABSENT)}, managed={A: Managed("absent", unwired=digest("fallback"))})
-    assert standing(system, record, A) is Standing.OURS
+    assert state_of(system, record, A) is PathState.INSTALLED
     system.write(A, b"someone else's")
-    assert standing(system, record, A) is Standing.FOREIGN
+    assert state_of(system, record, A) is PathState.MODIFIED
     system.remove(A)
-    assert standing(system, record, A) is Standing.OURS
+    assert state_of(system, record, A) is PathState.INSTALLED
     without = replace(record, managed={A: Managed("absent")})
     system.write(A, b"")
-    assert standing(system, without, A) is Standing.FOREIGN
+    assert state_of(system, without, A) is PathState.MODIFIED
 
 
 @pytest.mark.parametrize(
@@ -183,18 +185,18 @@ def test_what_is_not_wanted_any_more(tmp_path) -> None:
     system = node(tmp_path, dict.fromkeys(paths, "theirs"))
     record = Record()
     for path in paths[:4]:
-        record = remember(system, record, path)
+        record = back_up(system, record, path)
     record = replace(record, managed=dict.fromkeys(paths, FILE), binary=_binary("/etc/c"))
     write(tmp_path, {"/etc/a": "ours", "/etc/b": "ours", "/etc/d": "someone else's"})
     wanted = {"/etc/b"}
     # Ours and not wanted goes; c is as it was, d another's, e was never recorded.
     assert leftovers(system, record, wanted) == (Restored("left-over", "/etc/a", Phase.WIRING),)
-    kept = let_go(system, record, wanted)
+    kept = drop_restored(system, record, wanted)
     assert set(kept.managed) == {"/etc/a", "/etc/b", "/etc/d"}
     assert set(kept.before) == {"/etc/a", "/etc/b", "/etc/d"}
     assert kept.binary is None
-    assert let_go(system, replace(record, binary=_binary("/etc/a")), wanted).binary is not None
-    assert let_go(system, record, set(paths)) == record
+    assert drop_restored(system, replace(record, binary=_binary("/etc/a")), wanted).binary is not None
+    assert drop_restored(system, record, set(paths)) == record
 
 
 def _binary(path: str) -> Binary:
@@ -221,4 +223,4 @@ def test_sweep(tmp_path) -> None:
 def test_entries_are_compared_by_kind(tmp_path) -> None:
     system = node(tmp_path, {A: None})
     record = Record(before={A: Before(Entry("file", system.entry(A).mode, 0, 0))}, managed={A: FILE})
-    assert standing(system, record, A) is Standing.FOREIGN
+    assert state_of(system, record, A) is PathState.MODIFIED

@@ -15,13 +15,13 @@ from soci_bootstrap.apply import Applier
 from soci_bootstrap.configfiles.containerd import NamedSoci
 from soci_bootstrap.desired import Desired, desire
 from soci_bootstrap.facts import AmiSoci
-from soci_bootstrap.items import Daemon, File, Gone, Link, Phase, Restored
+from soci_bootstrap.items import Daemon, File, Gone, Link, Restored
 from soci_bootstrap.kubelet import Kubelet
 from soci_bootstrap.nodeconfig import NodeConfig
 from soci_bootstrap.paths import DAEMON, SOCI_SERVICE, SOCI_SOCKET
 from soci_bootstrap.plan import Observed, Step, compare, file_steps, observe
-from soci_bootstrap.record import Binary, Record
 from soci_bootstrap.settings import Settings
+from soci_bootstrap.state.record import Binary, Phase, Record
 from soci_bootstrap.system import System
 from soci_bootstrap.system.systemd import UnitState
 from soci_bootstrap.system.tree import ABSENT, Entry

@@ -9,7 +9,8 @@ import pytest
 
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.paths import RECORD
-from soci_bootstrap.record import Record, load, remember, save
+from soci_bootstrap.state.backups import back_up
+from soci_bootstrap.state.record import Record, load, save
 from soci_bootstrap.system import System
 
 TARGET = "/etc/a/file"
@@ -32,15 +33,15 @@ def test_it_comes_back_as_it_was_saved_and_is_written_once(tmp_path: Path) -> No
     system = System(str(tmp_path))
     system.mkdir("/etc/a")
     system.write(TARGET, b"before", 0o640)
-    record = remember(system, Record(outcome="installed", directories=("/x",)), TARGET)
-    record = remember(system, record, "/etc/a/absent")
+    record = back_up(system, Record(outcome="installed", directories=("/x",)), TARGET)
+    record = back_up(system, record, "/etc/a/absent")
     save(system, record)
     assert load(system) == record
     written = (tmp_path / RECORD[1:]).stat().st_ino
     save(system, record)
     assert (tmp_path / RECORD[1:]).stat().st_ino == written
     system.write(TARGET, b"after")
-    assert remember(system, record, TARGET) == record
+    assert back_up(system, record, TARGET) == record
 
 
 @pytest.mark.parametrize("umask", [0o000, 0o077, 0o777], ids=oct)
@@ -50,7 +51,7 @@ def test_it_is_roots_alone_under_any_umask(umask: int, tmp_path: Path) -> None:
     system = System(str(tmp_path))
     before = os.umask(umask)
     try:
-        save(system, remember(system, Record(), "/file"))
+        save(system, back_up(system, Record(), "/file"))
     finally:
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o7777 for path in (tmp_path / "var/lib").rglob("*")}
@@ -65,4 +66,4 @@ def test_what_is_no_file_is_left_alone_and_told(kind: str, tmp_path: Path) -> No
     else:
         (tmp_path / TARGET[1:]).mkdir()
     with pytest.raises(StateError, match="in the way"):
-        remember(System(str(tmp_path)), Record(), TARGET)
+        back_up(System(str(tmp_path)), Record(), TARGET)

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from render_requests import ARGUMENTS, NODE_CONFIG, make, merged_by_karpenter
 
-from soci_bootstrap.render import Request, render
+from soci_bootstrap.render import render
+from soci_bootstrap.render.request import Request
 from soci_bootstrap.render.userdata import shell_part
 
 pytestmark = pytest.mark.subprocess

@@ -19,8 +19,8 @@ from render_requests import ARGUMENTS, NODE_CONFIG, make
 from ruamel.yaml import YAML
 
 from soci_bootstrap.errors import UsageError
-from soci_bootstrap.render import Request, render
-from soci_bootstrap.render.request import bake_script, check_script
+from soci_bootstrap.render import render
+from soci_bootstrap.render.request import Request, bake_script, check_script
 from soci_bootstrap.render.userdata import user_data
 
 AWKWARD_STUB = """\

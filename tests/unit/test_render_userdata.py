@@ -13,7 +13,8 @@ from render_requests import ARGUMENTS, DIGEST, NODE_CONFIG, URL, make, merged_by
 from soci_bootstrap.configfiles.kubelet import ENDPOINT
 from soci_bootstrap.errors import UsageError
 from soci_bootstrap.paths import AGENT, CONTAINERD_ENDPOINT, NODEADM_DROPIN
-from soci_bootstrap.render import Request, render
+from soci_bootstrap.render import render
+from soci_bootstrap.render.request import Request
 from soci_bootstrap.render.userdata import LIMIT, RESERVED
 
 

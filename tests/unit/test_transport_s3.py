@@ -8,7 +8,8 @@ from corpus import servers
 from corpus.aws import install_aws, put
 
 from soci_bootstrap.errors import DeadlineError, DigestMismatchError, FetchError
-from soci_bootstrap.fetch import Request, fetch_binary
+from soci_bootstrap.fetch import fetch_binary
+from soci_bootstrap.request import Request
 from soci_bootstrap.retry import RetryPolicy
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline

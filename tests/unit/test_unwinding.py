@@ -9,12 +9,13 @@ import pytest
 import trees
 from machines import Machine
 
-from soci_bootstrap import probe, state
+from soci_bootstrap import probe
 from soci_bootstrap.errors import BootstrapError, WorkloadsError
 from soci_bootstrap.paths import NODEADM_DROPIN
-from soci_bootstrap.record import ROLLING_BACK, load
 from soci_bootstrap.restoring import Rollback
-from soci_bootstrap.state import State
+from soci_bootstrap.state import health
+from soci_bootstrap.state.health import State
+from soci_bootstrap.state.record import ROLLING_BACK, load
 from soci_bootstrap.system.deadline import Deadline
 
 CONTAINERD = "/etc/containerd/config.toml"
@@ -40,7 +41,7 @@ class Running(Machine):
         self.fails = ""
         text = trees.CONTAINERD_TOML.replace("= true\n", '= true\n  snapshotter = "soci"\n', 1)
         trees.put(self.root, CONTAINERD, text, 0o600)
-        state.save(self.node, State(snapshotter="soci"))
+        health.save(self.node, State(snapshotter="soci"))
         monkeypatch.setattr(probe, "answers", lambda address, seconds: "soci-snapshotter.service" in self.up)
         self.node.programs.update(
             {
@@ -171,7 +172,7 @@ def test_a_node_that_failed_open_keeps_its_pods(running: Running) -> None:
     assert isinstance(info, bytes)
     running.node.programs["ctr -n k8s.io containers info"] = info.replace(b'"soci"', b'"overlayfs"')
     trees.put(running.root, CONTAINERD, trees.CONTAINERD_TOML, 0o600)
-    state.save(running.node, State(snapshotter="overlayfs", degraded="no answer"))
+    health.save(running.node, State(snapshotter="overlayfs", degraded="no answer"))
     running.roll_back()
     assert not [call for call in running.did() if "kubelet" in call or "containerd" in call]
     assert running.left() == []

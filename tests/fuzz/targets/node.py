@@ -16,7 +16,7 @@ from soci_bootstrap import preview, settings
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.job import Job
 from soci_bootstrap.planning import Planning
-from soci_bootstrap.record import load
+from soci_bootstrap.state.record import load
 from soci_bootstrap.system import System
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline

@@ -5,9 +5,10 @@ from __future__ import annotations
 from corpus.outputs import OUTPUTS, READERS
 from nodes import captured
 
-from soci_bootstrap import containers, contentstore, facts, live, paths, state
+from soci_bootstrap import containers, contentstore, facts, live, paths
 from soci_bootstrap.ctr import Ctr
 from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.state import health
 from soci_bootstrap.system import systemd
 from tests.fuzz.files import Files
 
@@ -35,7 +36,7 @@ def one(data: bytes) -> None:
         lambda: Ctr(system).unusable_images("soci"),
         lambda: Ctr(system).remove_snapshots("soci"),
         lambda: systemd.nodeadm_is_due(system),
-        lambda: state.load(system),
+        lambda: health.load(system),
         lambda: containers.on_snapshotter(system, "/var/lib/soci"),
         lambda: containers.mount_points(system),
         lambda: contentstore.pause_members(Files({paths.PAUSE_IMAGE: data})),

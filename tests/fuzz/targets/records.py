@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-from soci_bootstrap import memo, paths, settings, unwire
-from soci_bootstrap import record as record_
+from soci_bootstrap import paths, settings
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.ownership import leftovers, standing
+from soci_bootstrap.planning import leftovers
+from soci_bootstrap.state import memo, wiring
+from soci_bootstrap.state import record as record_
+from soci_bootstrap.state.ownership import state_of
 from soci_bootstrap.system.tree import Entry
 from tests.fuzz.files import Files
 
@@ -42,7 +44,7 @@ def one(data: bytes) -> None:
         document = None
     if isinstance(document, dict):
         assert memo._as_it_was("/", document) in {True, False}
-        unwire.from_json(document)
+        wiring.from_json(document)
     system = Files({paths.RECORD: data, "/etc/a": b"x"})
     record = record_.load(system)
     assert record is not None
@@ -57,7 +59,7 @@ def one(data: bytes) -> None:
         assert error.remedy
     leftovers(system, _without_backups(record), ())
     for path in _without_backups(record).before:
-        standing(system, record, path)
+        state_of(system, record, path)
 
 
 def _without_backups(record: record_.Record) -> record_.Record:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from nodes import Node, captured, write
 
-from soci_bootstrap import containers, facts, live, paths, state
+from soci_bootstrap import containers, facts, live, paths
 from soci_bootstrap.containerd import parse_version
 from soci_bootstrap.ctr import Ctr
 from soci_bootstrap.doctor import outputs
+from soci_bootstrap.state import health
 from soci_bootstrap.system import systemd
 from soci_bootstrap.unitfiles import read_unit
 
@@ -74,7 +75,7 @@ READERS: Mapping[str, Callable[[Path, bytes], object]] = {
     "systemctl and --version, of facts": _observe,
     "containerd --version": lambda _, output: parse_version(output),
     "a unit file": _unit,
-    "state.json": lambda root, output: state.load(Node(write(root, {paths.HEALTH: output}))),
+    "state.json": lambda root, output: health.load(Node(write(root, {paths.HEALTH: output}))),
     "ctr namespaces, tasks and info": lambda root, output: live.running(Node(root, {"ctr": output})),
     "ctr containers info": _running,
     "ctr images": lambda root, output: Ctr(Node(root, {"ctr": output})).unusable_images("soci"),

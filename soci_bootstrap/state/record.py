@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from enum import IntEnum
 from typing import Any, TypeVar
 
 from soci_bootstrap import paths
@@ -148,40 +149,6 @@ def save(system: System, record: Record) -> None:
         system.write(paths.RECORD, data, 0o600)
 
 
-def backup_name(path: str) -> str:
-    """Where a path's earlier bytes are kept: one flat directory, no name that any reader takes."""
-    return f"{paths.BACKUPS}/{path.strip('/').replace('%', '%25').replace('/', '%2F')}.before"
-
-
-def remember(system: System, record: Record, path: str) -> Record:
-    """The record with ``path``'s present state as its earlier one, its bytes backed up.
-
-    Nothing changes where the record knows an earlier state already: the first one counts.
-    """
-    if path in record.before:
-        return record
-    entry = system.entry(path)
-    backup = ""
-    if entry.kind == "file":
-        backup = backup_name(path)
-        system.mkdir(paths.STATE, 0o700)
-        system.mkdir(paths.BACKUPS, 0o700)
-        system.copy(path, backup, 0o600)
-    elif entry.kind in {"dir", "other"}:
-        raise StateError(
-            f"{path} is in the way",
-            found="a directory" if entry.kind == "dir" else "neither a file nor a link",
-            expected="a file, a link or nothing",
-            remedy="move it away; nothing of it was changed",
-        )
-    return replace(record, before={**record.before, path: Before(entry, backup)})
-
-
-def forget(record: Record, path: str) -> Record:
-    """The record without ``path``'s earlier state; its backup stays until another takes its name."""
-    return replace(record, before={known: kept for known, kept in record.before.items() if known != path})
-
-
 def settled(record: Record) -> Record:
     """The record of a run that came to its end: no path can have an earlier run's bytes any more."""
     return replace(
@@ -192,29 +159,6 @@ def settled(record: Record) -> Record:
 def as_recorded(settings: Mapping[str, object]) -> object:
     """Settings the way they look once they were in a record."""
     return json.loads(json.dumps(settings))
-
-
-def remove_record(system: System, record: Record) -> None:
-    """Remove the backups, then everything beside the record, the record last, and its directories.
-
-    Raises:
-        StateError: something can't be removed; the record is still there then.
-    """
-    if system.entry(paths.RECORD).kind == "absent":
-        # A run that was refused, or failed, before it could write one.
-        if system.entry(paths.STATE).kind == "dir":
-            system.rmdir(paths.STATE)
-        return
-    # Without its backups a record must not promise to bring anything back.
-    save(system, replace(record, managed={}, before={}, binary=None))
-    for directory in (paths.BACKUPS, paths.STATE):
-        for name in system.listdir(directory):
-            if f"{directory}/{name}" not in {paths.BACKUPS, paths.RECORD}:
-                system.remove(f"{directory}/{name}")
-    system.rmdir(paths.BACKUPS)
-    system.remove(paths.RECORD)
-    for directory in (paths.STATE, *reversed(record.directories)):
-        system.rmdir(directory)
 
 
 def _from_json(document: dict[str, Any]) -> Record:
@@ -293,3 +237,18 @@ def _unreadable(found: str, expected: str) -> StateError:
         expected=expected,
         remedy="use the version of soci-bootstrap that wrote it, or move it away and install anew",
     )
+
+
+def backup_name(path: str) -> str:
+    """Where a path's earlier bytes are kept: one flat directory, no name that any reader takes."""
+    return f"{paths.BACKUPS}/{path.strip('/').replace('%', '%25').replace('/', '%2F')}.before"
+
+
+class Phase(IntEnum):
+    """The order of change. Wiring comes last: everything before it leaves a node that joins."""
+
+    GROUND = 0
+    """The agent, its boot-time unit: what a failed install leaves behind, for the next try."""
+    SOFTWARE = 1
+    CONFIGURATION = 2
+    WIRING = 3
