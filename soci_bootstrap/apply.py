@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from soci_bootstrap import paths
 from soci_bootstrap.errors import BootstrapError, StateError
-from soci_bootstrap.fetch import Fetched
+from soci_bootstrap.fetch.binary import Fetched
 from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Restored
 from soci_bootstrap.plan import Step
 from soci_bootstrap.state.backups import back_up, forget_original, restore

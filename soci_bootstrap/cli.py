@@ -193,13 +193,13 @@ def _asked(settings: Settings | None) -> dict[str, object]:
         return {"soci_version": None, "arch": None, "sha256": None}
     import os
 
-    from soci_bootstrap import releases
     from soci_bootstrap.facts import ARCHITECTURES
+    from soci_bootstrap.fetch import release
 
-    version = settings.soci_version or releases.NEWEST
+    version = settings.soci_version or release.NEWEST
     machine = os.uname().machine
     arch = settings.arch or ARCHITECTURES.get(machine, machine)
-    digest = settings.sha256 or releases.pinned_digest(version, arch)
+    digest = settings.sha256 or release.pinned_digest(version, arch)
     return {"soci_version": version, "arch": arch, "sha256": digest}
 
 

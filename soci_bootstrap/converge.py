@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from soci_bootstrap import __version__, facts, paths, releases, units
+from soci_bootstrap import __version__, facts, paths, units
 from soci_bootstrap import plan as plan_
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.execution import Execution
 from soci_bootstrap.fallback import override, starts_with_soci
+from soci_bootstrap.fetch import release
 from soci_bootstrap.job import Job
 from soci_bootstrap.plan import Step
 from soci_bootstrap.planning import GROUND, Planning
@@ -45,8 +46,8 @@ class Convergence:
         self.console = job.console
         self.steps: tuple[Step, ...] = ()
         self.arch = facts.architecture(job.settings.arch)
-        asked = job.settings.soci_version or releases.NEWEST
-        self.sha256 = job.settings.sha256 or releases.pinned_digest(asked, self.arch)
+        asked = job.settings.soci_version or release.NEWEST
+        self.sha256 = job.settings.sha256 or release.pinned_digest(asked, self.arch)
         self.kept_settings = False
 
     def install(self) -> tuple[str, str | None]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from soci_bootstrap import __version__, paths, releases, tuning, units, wiring
+from soci_bootstrap import __version__, paths, tuning, units, wiring
 from soci_bootstrap import decompressor as carried_
 from soci_bootstrap.configfiles import soci
 from soci_bootstrap.configfiles.soci import Decompressor
 from soci_bootstrap.errors import DecompressorError, WiringError
 from soci_bootstrap.facts import Facts
+from soci_bootstrap.fetch import release
 from soci_bootstrap.items import Daemon, File, Item
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.state.record import Phase, Record
@@ -129,22 +130,22 @@ def _daemon(settings: Settings, facts: Facts, record: Record | None) -> tuple[st
     """
     asked, own = settings.soci_version, facts.ami.version
     fetched = record.binary if record else None
-    enough = releases.parse_version(asked) if asked else releases.MINIMUM
+    enough = release.parse_version(asked) if asked else release.MINIMUM
     specific = settings.tarball or settings.sha256 or fetched
     if own is not None and not specific and own >= enough:
         return facts.ami.binary, ".".join(map(str, own)), None
-    version = asked or releases.NEWEST
+    version = asked or release.NEWEST
     # What is recorded was verified then; only a digest given now asks for another archive.
     recorded = (
         fetched.archive_sha256
         if fetched and (fetched.version, fetched.arch) == (version, facts.arch)
         else None
     )
-    return paths.DAEMON, version, settings.sha256 or recorded or releases.pinned_digest(version, facts.arch)
+    return paths.DAEMON, version, settings.sha256 or recorded or release.pinned_digest(version, facts.arch)
 
 
 def _discard_is_safe(version: str) -> bool:
-    return DISCARD_FIXED_IN is not None and releases.parse_version(version) >= DISCARD_FIXED_IN
+    return DISCARD_FIXED_IN is not None and release.parse_version(version) >= DISCARD_FIXED_IN
 
 
 def _decompressor(

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from soci_bootstrap import live, paths, registries, software
+from soci_bootstrap import live, paths, preflight, software
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.desired import Desired
 from soci_bootstrap.errors import DecompressorError, StateError
+from soci_bootstrap.fetch import reachable
 from soci_bootstrap.items import Daemon
 from soci_bootstrap.job import Job
 from soci_bootstrap.nodeadm import nodeadms_own, nodeadms_part
 from soci_bootstrap.plan import Plan, Step
 from soci_bootstrap.planning import Planning
+from soci_bootstrap.registries import direct_urls
 from soci_bootstrap.state import health, memo
 from soci_bootstrap.state.record import Phase, save
 from soci_bootstrap.state.wiring import Wired
@@ -152,10 +154,10 @@ class Execution:
         if not found:
             return
         if not self._job.boot:
-            seconds = self._job.deadline.limit(registries.SECONDS)
-            self.answers = registries.ask(found, self._planning.variables, seconds)
+            seconds = self._job.deadline.limit(reachable.SECONDS)
+            self.answers = reachable.ask(direct_urls(found), self._planning.variables, seconds)
         if not self._job.settings.force:
-            registries.refuse_unreachable(found, self.answers, wired=self._job.wired)
+            preflight.refuse_unreachable(found, self.answers, wired=self._job.wired)
 
     def _retrying(self) -> bool:
         record, unproven = self._job.record, {"", "degraded", "baked"}

@@ -6,12 +6,13 @@ from collections.abc import Container, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from soci_bootstrap import decompressor, image, releases, units
+from soci_bootstrap import decompressor, image, units
 from soci_bootstrap import facts as facts_
 from soci_bootstrap import plan as plan_
 from soci_bootstrap.desired import Desired, desire, excluded
 from soci_bootstrap.errors import StateError, WiringError
 from soci_bootstrap.facts import Facts
+from soci_bootstrap.fetch import release
 from soci_bootstrap.items import Restored
 from soci_bootstrap.job import Job
 from soci_bootstrap.plan import Plan
@@ -134,7 +135,7 @@ class Planning:
     @property
     def version(self) -> str:
         """SOCI's version: the one that was asked for until the node was seen."""
-        return self.plan.desired.version if self.plan else self._job.settings.soci_version or releases.NEWEST
+        return self.plan.desired.version if self.plan else self._job.settings.soci_version or release.NEWEST
 
     @property
     def mode(self) -> str | None:

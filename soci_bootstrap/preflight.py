@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from soci_bootstrap import paths, probe
-from soci_bootstrap.errors import PreflightError
+from soci_bootstrap.errors import PreflightError, WiringError
+from soci_bootstrap.registries import DEFAULT, Registry, url
 from soci_bootstrap.system.deadline import Deadline
 
 SECONDS = 5.0
@@ -100,3 +101,28 @@ def _failure(daemon: str, config: str, status: int | None, log: str) -> Prefligh
         expected="a gRPC server that answers",
         remedy=f"run `{daemon} --config {config} --address /run/t.sock --root /run/t` to see why",
     )
+
+
+def refuse_unreachable(registries: Iterable[Registry], answers: Mapping[str, str], *, wired: bool) -> None:
+    """Refuse to wire where a registry that must be asked directly can't be.
+
+    Args:
+        registries: as observed.
+        answers: as ``ask`` gave them, now or at an earlier run.
+        wired: the node is wired already; then one that was never asked gets the benefit of the doubt.
+
+    Raises:
+        WiringError: one does not answer, or it is not known whether it would.
+    """
+    for registry in registries:
+        if registry.name == DEFAULT:
+            continue
+        answer = answers.get(registry.name, "" if wired else "it has not been asked yet")
+        if answer:
+            raise WiringError(
+                f"SOCI's parallel pull would ask {registry.name} itself, not by way of {registry.source}",
+                found=f"{registry.why} in {registry.source}, and {url(registry.name)}: {answer}",
+                expected="an HTTP answer from the registry itself",
+                remedy="give this node a way to it and run `soci-bootstrap install`, "
+                "or use --force where no pod pulls from it",
+            )

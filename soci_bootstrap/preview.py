@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from soci_bootstrap import decompressor, facts, releases, units
+from soci_bootstrap import decompressor, facts, units
 from soci_bootstrap import plan as plan_
 from soci_bootstrap.desired import desire, excluded
 from soci_bootstrap.errors import BootstrapError, CommandError, RefusedError, StateError
+from soci_bootstrap.fetch import release
 from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Restored
 from soci_bootstrap.plan import Step
 from soci_bootstrap.planning import leftovers
@@ -145,7 +146,7 @@ def run(settings: Settings, console: Console) -> PlanResult:
     )
     # A checkout has no zipapp to leave behind; the rest of the plan is the same.
     agent = resources.agent_bytes() or b""
-    version, wiring, reason = settings.soci_version or releases.NEWEST, None, None
+    version, wiring, reason = settings.soci_version or release.NEWEST, None, None
     try:
         desired = desire(settings, found, agent, record, excluded(record, settings))
         decompressor.look_at(desired.decompressor, system)

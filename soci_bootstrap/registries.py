@@ -8,8 +8,6 @@ Sources: containerd's docs/hosts.md, its reader of hosts.toml and of docker's ce
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,15 +15,12 @@ from urllib.parse import urlsplit
 
 from soci_bootstrap import paths
 from soci_bootstrap.configfiles import toml
-from soci_bootstrap.errors import BootstrapError, StateError, WiringError
-from soci_bootstrap.system import System, signals
+from soci_bootstrap.errors import StateError
+from soci_bootstrap.system import System
 
 DEFAULT = "_default"
 """The directory for every registry that has none of its own."""
-SECONDS = 2.0
 _DOCKER_HUB = frozenset({"docker.io", "registry-1.docker.io"})
-# What Go's HTTP client, which SOCI uses, does not look at.
-_NOT_GO = frozenset({"all_proxy", "requests_ca_bundle"})
 
 
 @dataclass(frozen=True)
@@ -81,60 +76,6 @@ def observe(
     return tuple(found.values())
 
 
-def ask(
-    registries: Iterable[Registry], environ: Mapping[str, str], seconds: float = SECONDS
-) -> dict[str, str]:
-    """Ask every registry for its ``/v2/``, all at once; any HTTP answer counts.
-
-    Args:
-        registries: ``_default`` has no host to ask and is left out.
-        environ: SOCI's own, for its proxies and its trust.
-        seconds: for all of them together.
-
-    Returns:
-        By name: empty where it answered, else why not.
-    """
-    environ = {name: value for name, value in environ.items() if name.lower() not in _NOT_GO}
-    names = [registry.name for registry in registries if registry.name != DEFAULT]
-    answers: dict[str, str] = {}
-    # Daemon threads: a name server that hangs must not keep the process from ending.
-    threads = [
-        threading.Thread(target=_ask_one, args=(name, environ, seconds, answers), daemon=True)
-        for name in names
-    ]
-    end = time.monotonic() + seconds
-    for thread in threads:
-        signals.start(thread)
-    for thread in threads:
-        thread.join(max(0.0, end - time.monotonic()))
-    return {name: answers.get(name, f"no answer in {seconds:g} s") for name in names}
-
-
-def refuse_unreachable(registries: Iterable[Registry], answers: Mapping[str, str], *, wired: bool) -> None:
-    """Refuse to wire where a registry that must be asked directly can't be.
-
-    Args:
-        registries: as observed.
-        answers: as ``ask`` gave them, now or at an earlier run.
-        wired: the node is wired already; then one that was never asked gets the benefit of the doubt.
-
-    Raises:
-        WiringError: one does not answer, or it is not known whether it would.
-    """
-    for registry in registries:
-        if registry.name == DEFAULT:
-            continue
-        answer = answers.get(registry.name, "" if wired else "it has not been asked yet")
-        if answer:
-            raise WiringError(
-                f"SOCI's parallel pull would ask {registry.name} itself, not by way of {registry.source}",
-                found=f"{registry.why} in {registry.source}, and {url(registry.name)}: {answer}",
-                expected="an HTTP answer from the registry itself",
-                remedy="give this node a way to it and run `soci-bootstrap install`, "
-                "or use --force where no pod pulls from it",
-            )
-
-
 def url(name: str) -> str:
     """Where SOCI looks for a registry: https, but for this machine's own."""
     host = "registry-1.docker.io" if name == "docker.io" else name
@@ -142,20 +83,9 @@ def url(name: str) -> str:
     return f"{scheme}://{host}/v2/"
 
 
-def _ask_one(name: str, environ: Mapping[str, str], seconds: float, answers: dict[str, str]) -> None:
-    from soci_bootstrap.transport import TransientError
-    from soci_bootstrap.transport_http import HttpSource
-
-    try:
-        HttpSource(url(name), environ).ask(seconds)
-    except TransientError as error:
-        answers[name] = error.reason
-    except BootstrapError as error:
-        answers[name] = error.found or error.problem
-    except Exception as error:  # noqa: BLE001 - no answer, whatever kept it away
-        answers[name] = f"{type(error).__name__}: {error}"
-    else:
-        answers[name] = ""
+def direct_urls(registries: Iterable[Registry]) -> dict[str, str]:
+    """Where SOCI asks each registry, by name; ``_default`` has no host to ask and is left out."""
+    return {registry.name: url(registry.name) for registry in registries if registry.name != DEFAULT}
 
 
 def _inline(registry: Mapping[str, Any], source: str) -> Iterator[Registry]:

@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from soci_bootstrap import commandline, releases
+from soci_bootstrap import commandline
 from soci_bootstrap.commandline import CommandLine
 from soci_bootstrap.configfiles import soci_rules
 from soci_bootstrap.configfiles.soci_rules import GZIP_ARGS_KEY, GZIP_PATH_KEY
 from soci_bootstrap.errors import StateError, UsageError
+from soci_bootstrap.fetch import release
+from soci_bootstrap.fetch.release import Request
 from soci_bootstrap.options import OPTIONS
-from soci_bootstrap.request import Request
 from soci_bootstrap.sources import Given, ReadFile, gather
 
 if TYPE_CHECKING:
@@ -173,8 +174,8 @@ def _disagreements(settings: Settings, chosen: Mapping[str, Given]) -> Iterator[
     if settings.command in _FETCHING:
         # Told before anything is rendered or put in place. A pinned version is so for both architectures.
         yield from Request(
-            settings.soci_version or releases.NEWEST,
-            settings.arch or releases.ARCHITECTURES[0],
+            settings.soci_version or release.NEWEST,
+            settings.arch or release.ARCHITECTURES[0],
             sha256=settings.sha256,
             mirror=settings.mirror,
             tarball=settings.tarball,

@@ -28,7 +28,7 @@ def fetch(
         FetchError: it can't be had, or is not what it must be.
         ArchiveError: the archive is not one that we take anything from.
     """
-    from soci_bootstrap.fetch import Request, fetch_binary
+    from soci_bootstrap.fetch.binary import Request, fetch_binary
 
     # Whatever stands in the way shows before the daemon is fetched.
     applier.keep(item.path)

@@ -80,7 +80,7 @@ def node_path(value: object) -> str:
 
 def version(value: object) -> str:
     """A release of SOCI that has parallel pull, without the leading v."""
-    from soci_bootstrap.releases import canonical
+    from soci_bootstrap.fetch.release import canonical
 
     try:
         return canonical(text(value).strip())
@@ -97,8 +97,8 @@ def digest(value: object) -> str:
 
 def mirror(value: object) -> str:
     """A base URL, s3:// prefix or directory."""
+    from soci_bootstrap.fetch.release import SCHEMES
     from soci_bootstrap.redact import redact_url
-    from soci_bootstrap.request import SCHEMES
 
     base = text(value)
     scheme, separator, rest = base.partition("://")

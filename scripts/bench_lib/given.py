@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 
 from soci_bootstrap.errors import UsageError
-from soci_bootstrap.releases import canonical, pinned_as
+from soci_bootstrap.fetch.release import canonical, pinned_as
 from tests.node.lab.soci.build import Release, this_arch
 
 _NAME = re.compile(r"soci-snapshotter-(\d+\.\d+\.\d+)-linux-(amd64|arm64)(-static)?\.tar\.gz")

@@ -26,9 +26,9 @@ from queue import SimpleQueue
 from typing import final
 
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.fetch import fetch_binary
-from soci_bootstrap.request import Request
-from soci_bootstrap.retry import DEFAULT
+from soci_bootstrap.fetch.binary import fetch_binary
+from soci_bootstrap.fetch.release import Request
+from soci_bootstrap.fetch.retry import DEFAULT
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from soci_bootstrap import releases
 from soci_bootstrap.containerd import parse_version
 from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL
 from soci_bootstrap.doctor.node import Node
+from soci_bootstrap.fetch import release
 from soci_bootstrap.system.tree import Entry
 
 _AGAIN = "run `soci-bootstrap install`: it fetches and verifies it again"
@@ -92,7 +92,7 @@ def version(node: Node) -> Finding:
     record = node.recorded
     binary = record.binary if record else None
     recorded = binary.version if binary and binary.path == node.daemon.program else ""
-    minimum = ".".join(map(str, releases.MINIMUM))
+    minimum = ".".join(map(str, release.MINIMUM))
     expected = recorded or f"{minimum} or newer"
     if isinstance(node.binary.version, Unseen):
         return node.binary.version.judged(expected)
@@ -100,7 +100,7 @@ def version(node: Node) -> Finding:
     if found is None:
         return warn("its `--version` names no version", expected, _AGAIN)
     text = ".".join(map(str, found))
-    if found < releases.MINIMUM:
+    if found < release.MINIMUM:
         return fail(f"{text}, which has no parallel pull", expected, "install a newer one: --soci-version")
     if recorded and text != recorded:
         return warn(text, expected, _AGAIN)

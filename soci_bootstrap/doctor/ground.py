@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from soci_bootstrap import paths, releases
+from soci_bootstrap import paths
 from soci_bootstrap.doctor.finding import NEEDS_ROOT, Finding, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL, difference, own, rewired, wanted
 from soci_bootstrap.doctor.node import Held, Node
+from soci_bootstrap.fetch import release
 from soci_bootstrap.state.record import ROLLING_BACK
 
 _LISTED = 5
@@ -23,7 +24,7 @@ def privileges(node: Node) -> Finding:
 
 def platform(node: Node) -> Finding:
     """SOCI is published for this architecture."""
-    expected = " or ".join(releases.ARCHITECTURES)
+    expected = " or ".join(release.ARCHITECTURES)
     if isinstance(node.arch, Unseen):
         return fail(node.arch.why, expected, "leave soci-bootstrap out of this node group's userData")
     machine = node.machine

@@ -13,6 +13,7 @@ from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import Daemon, Effective, Images, Process, Registry, Unit
 from soci_bootstrap.doctor.tasks import Task
 from soci_bootstrap.errors import BootstrapError, CommandError
+from soci_bootstrap.fetch import reachable
 from soci_bootstrap.system import System
 from soci_bootstrap.system.programs import checked
 
@@ -137,7 +138,7 @@ def ask_registries(
     """The registries that certs.d says something about, each asked for itself as SOCI would."""
 
     def ask() -> tuple[Registry, ...]:
-        answers = registries.ask(listed, environ) if system.live else {}
+        answers = reachable.ask(registries.direct_urls(listed), environ) if system.live else {}
         return tuple(
             Registry(told.name, f"{told.why} in {told.source}", answers.get(told.name)) for told in listed
         )

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from soci_bootstrap.fetch.release import ZIPAPP_URL
+
 KINDS = (
     "userdata",
     "ec2nodeclass",
@@ -27,11 +29,6 @@ _NAME = re.compile(r"[a-z][a-z0-9-]{1,61}[a-z0-9]")
 _CLUSTER = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,99}")
 _AMI_VERSION = re.compile(r"latest|v[0-9]{8}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-#: A zipapp's URL: what may stand in one, minus the characters that shells, HCL or SSM would act upon.
-ZIPAPP_URL = re.compile(
-    r"(?:https|s3)://(?:[A-Za-z0-9][A-Za-z0-9.:_-]*|\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?)"
-    r"/[A-Za-z0-9._~:/?#@!&()*+,;=%-]+"
-)
 
 
 @dataclass(frozen=True)

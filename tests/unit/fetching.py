@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from corpus import servers
 
-from soci_bootstrap.fetch import Fetched, fetch_binary
-from soci_bootstrap.request import Request
-from soci_bootstrap.retry import RetryPolicy
+from soci_bootstrap.fetch.binary import Fetched, fetch_binary
+from soci_bootstrap.fetch.release import Request
+from soci_bootstrap.fetch.retry import RetryPolicy
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
 

@@ -9,9 +9,9 @@ import pytest
 from corpus import archives
 from isal import igzip_lib
 
-from soci_bootstrap.archive import TarReader
 from soci_bootstrap.errors import ArchiveError
-from soci_bootstrap.gunzip import Gunzip, load_extension, load_igzip
+from soci_bootstrap.fetch.gunzip import Gunzip, load_extension, load_igzip
+from soci_bootstrap.fetch.tar import TarReader
 from soci_bootstrap.system import resources
 
 ENGINES = {"igzip": igzip_lib, "zlib": None}

@@ -19,8 +19,8 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from scripts.bench_lib import __main__ as bench
 from scripts.bench_lib import chart, figures, given
 from scripts.bench_lib.figures import Figure, Sample, figure, ratio, shown
-from soci_bootstrap import releases
 from soci_bootstrap.errors import UsageError
+from soci_bootstrap.fetch import release as release_
 from tests.node.lab.soci.build import this_arch
 
 RELEASE = f"soci-snapshotter-0.15.0-linux-{this_arch()}.tar.gz"
@@ -144,7 +144,7 @@ def test_a_release_is_told_by_its_name_and_digest(tmp_path: Path, monkeypatch: p
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert (release.version, release.name, release.binary) == ("0.15.0", RELEASE, b"ELF")
     assert given.described(release) == f"{RELEASE}, sha256 {digest}, unpinned"
-    monkeypatch.setitem(releases.PINNED, "0.15.0", {"amd64": digest})  # type: ignore[arg-type]
+    monkeypatch.setitem(release_.PINNED, "0.15.0", {"amd64": digest})  # type: ignore[arg-type]
     assert given.described(release).endswith(", pinned as 0.15.0 amd64")
 
 

@@ -9,8 +9,9 @@ from corpus import servers
 from machines import CERTS, Machine
 from nodes import write
 
-from soci_bootstrap import paths, registries
+from soci_bootstrap import paths
 from soci_bootstrap.errors import CommandError, PreflightError, WiringError
+from soci_bootstrap.fetch import reachable
 from soci_bootstrap.paths import RECORD
 from soci_bootstrap.settings import to_json
 from soci_bootstrap.state import health
@@ -77,7 +78,7 @@ def test_proxies_of_containerd_reach_the_preflight_and_the_fetch(machine, monkey
     machine.install()
     assert machine.preflights[0]["HTTPS_PROXY"] == "http://u:p%40@proxy.test:1"
     assert "/usr/bin" in machine.preflights[0]["PATH"]
-    monkeypatch.setattr("soci_bootstrap.fetch.fetch_binary", no_network)
+    monkeypatch.setattr("soci_bootstrap.fetch.binary.fetch_binary", no_network)
     monkeypatch.delenv("HTTPS_PROXY", raising=False)
     monkeypatch.delenv("https_proxy", raising=False)
     with pytest.raises(CommandError, match="stop here"):
@@ -167,7 +168,7 @@ def test_a_boot_asks_nobody(machine, monkeypatch, known, words) -> None:
     save(machine.node, replace(record, **known))
     machine.certs("127.0.0.1:1")
     machine.boots()
-    monkeypatch.setattr(registries, "ask", nobody)
+    monkeypatch.setattr(reachable, "ask", nobody)
     with pytest.raises(WiringError, match=words):
         machine.run(boots=True).install()
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from known import FACTS, facts
 
-from soci_bootstrap import decompressor, paths, releases
+from soci_bootstrap import decompressor, paths
 from soci_bootstrap.configfiles import toml
 from soci_bootstrap.configfiles.containerd import NamedSoci
 from soci_bootstrap.contentstore import ContentStore
@@ -13,6 +13,7 @@ from soci_bootstrap.decompressor import CarriedFile
 from soci_bootstrap.desired import Desired, desire
 from soci_bootstrap.errors import DecompressorError, UsageError, WiringError
 from soci_bootstrap.facts import AmiSoci
+from soci_bootstrap.fetch import release
 from soci_bootstrap.items import Daemon, File
 from soci_bootstrap.nodeconfig import NodeConfig
 from soci_bootstrap.paths import DAEMON, SOCI_CONFIG, SOCI_CONFIG_BESIDE_GATE
@@ -21,8 +22,8 @@ from soci_bootstrap.state.record import Binary, Record
 from soci_bootstrap.system.systemd import UnitState
 
 SETTINGS = Settings(command="install")
-NEWEST = releases.NEWEST
-PINNED = releases.pinned_digest(NEWEST, "amd64")
+NEWEST = release.NEWEST
+PINNED = release.pinned_digest(NEWEST, "amd64")
 OTHER_DIGEST = "0" * 64
 AMI = AmiSoci(
     service=True,
@@ -93,7 +94,7 @@ def test_an_eks_node() -> None:
 
 @pytest.mark.parametrize(
     ("found", "version", "digest"),
-    [(FACTS, NEWEST, PINNED), (facts(arch="arm64"), NEWEST, releases.pinned_digest(NEWEST, "arm64"))],
+    [(FACTS, NEWEST, PINNED), (facts(arch="arm64"), NEWEST, release.pinned_digest(NEWEST, "arm64"))],
 )
 def test_the_architectures_own_release(found, version, digest) -> None:
     (item,) = [item for item in wanted(found).items if isinstance(item, Daemon)]

@@ -7,7 +7,7 @@ from corpus import servers
 from fetching import DIGEST, Run, written
 
 from soci_bootstrap.errors import DigestMismatchError, FetchError
-from soci_bootstrap.request import Request
+from soci_bootstrap.fetch.release import Request
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from contextlib import closing
 
 import pytest
 
-from soci_bootstrap.download import Block, Download
 from soci_bootstrap.errors import DeadlineError, FetchError
-from soci_bootstrap.retry import RetryPolicy
+from soci_bootstrap.fetch.download import Block, Download
+from soci_bootstrap.fetch.retry import RetryPolicy
+from soci_bootstrap.fetch.source import Opened, TransientError
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
-from soci_bootstrap.transport import Opened, TransientError
 
 BODY = bytes(range(250)) * 10
 

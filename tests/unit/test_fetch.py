@@ -12,7 +12,6 @@ import pytest
 from corpus import archives, servers
 from fetching import DIGEST, PATH, Run, wanted, written
 
-from soci_bootstrap import download, fetch, staged
 from soci_bootstrap.errors import (
     ArchiveError,
     BootstrapError,
@@ -21,8 +20,9 @@ from soci_bootstrap.errors import (
     FetchError,
     UsageError,
 )
-from soci_bootstrap.fetch import fetch_binary
-from soci_bootstrap.pipeline import Worker
+from soci_bootstrap.fetch import binary, download, staged
+from soci_bootstrap.fetch.binary import fetch_binary
+from soci_bootstrap.fetch.threads import Worker
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
 
@@ -34,7 +34,7 @@ def run(tmp_path) -> Run:
 
 @pytest.mark.parametrize("case", servers.CASES, ids=lambda case: case.name)
 def test_servers(case: servers.Case, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(fetch, "ARCHIVE_LIMIT", 32 << 20)
+    monkeypatch.setattr(binary, "ARCHIVE_LIMIT", 32 << 20)
     run = Run(tmp_path, case.deadline)
     with servers.running(case) as server:
         scheme, host = server.origin.split("://")

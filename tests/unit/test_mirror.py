@@ -11,13 +11,13 @@ import pytest
 from corpus import archives, servers
 from corpus.aws import install_aws
 
-from soci_bootstrap import mirror as module
-from soci_bootstrap import releases
 from soci_bootstrap.errors import FetchError, UsageError
-from soci_bootstrap.fetch import fetch_binary
-from soci_bootstrap.mirror import MirrorResult, mirror, wanted
-from soci_bootstrap.request import Request
-from soci_bootstrap.retry import RetryPolicy
+from soci_bootstrap.fetch import mirror as module
+from soci_bootstrap.fetch import release
+from soci_bootstrap.fetch.binary import fetch_binary
+from soci_bootstrap.fetch.mirror import MirrorResult, mirror, wanted
+from soci_bootstrap.fetch.release import Request
+from soci_bootstrap.fetch.retry import RetryPolicy
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.system import resources
 from soci_bootstrap.system.console import Console
@@ -26,11 +26,11 @@ from soci_bootstrap.system.deadline import Deadline
 QUICK = RetryPolicy(attempts=4, base=0.001)
 VERSIONS = ("0.14.1", "0.15.0")
 BODIES = {
-    releases.asset_path(version, arch): archives.packed(
+    release.asset_path(version, arch): archives.packed(
         archives.entry(data=random.Random(f"{version} {arch}").randbytes(600_000))
     )
     for version in VERSIONS
-    for arch in releases.ARCHITECTURES
+    for arch in release.ARCHITECTURES
 }
 
 
@@ -38,12 +38,12 @@ BODIES = {
 def _pins(monkeypatch) -> None:
     pins = {
         version: {
-            arch: hashlib.sha256(BODIES[releases.asset_path(version, arch)]).hexdigest()
-            for arch in releases.ARCHITECTURES
+            arch: hashlib.sha256(BODIES[release.asset_path(version, arch)]).hexdigest()
+            for arch in release.ARCHITECTURES
         }
         for version in VERSIONS
     }
-    monkeypatch.setattr(releases, "PINNED", pins)
+    monkeypatch.setattr(release, "PINNED", pins)
 
 
 @pytest.fixture
@@ -115,7 +115,7 @@ def test_everything(tmp_path, agent) -> None:
     assert f"--mirror {tmp_path}" in result.text
     check_whole(tmp_path, agent)
     assert stat.S_IMODE((tmp_path / "v0.15.0").stat().st_mode) == 0o755
-    assert stat.S_IMODE((tmp_path / releases.asset_path("0.15.0", "arm64")).stat().st_mode) == 0o644
+    assert stat.S_IMODE((tmp_path / release.asset_path("0.15.0", "arm64")).stat().st_mode) == 0o644
 
 
 def test_again_fetches_and_writes_nothing(tmp_path, agent) -> None:
@@ -139,13 +139,13 @@ def test_two_mirrors_are_the_same_bytes(tmp_path, agent) -> None:
 
 
 def test_what_is_damaged_is_fetched_again(tmp_path, agent) -> None:
-    damaged = tmp_path / releases.asset_path("0.15.0", "amd64")
+    damaged = tmp_path / release.asset_path("0.15.0", "amd64")
     with servers.Server(upstream) as server:
         run(server, tmp_path)
         damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
         (tmp_path / "index.json").write_text("nonsense")
         result = run(server, tmp_path)
-    assert [file.path for file in result.files if file.fetched] == [releases.asset_path("0.15.0", "amd64")]
+    assert [file.path for file in result.files if file.fetched] == [release.asset_path("0.15.0", "amd64")]
     check_whole(tmp_path, agent)
 
 
@@ -157,7 +157,7 @@ def test_only_from_a_checkout_without_the_zipapp(tmp_path) -> None:
 
 
 def test_one_that_fails_does_not_stop_the_others(tmp_path, agent) -> None:
-    missing = releases.asset_path("0.14.1", "arm64")
+    missing = release.asset_path("0.14.1", "arm64")
 
     def without(x: servers.Exchange) -> None:
         x.reply(404) if x.path.endswith(missing) else upstream(x)
@@ -217,7 +217,7 @@ def test_interrupted_again_and_again(tmp_path, agent) -> None:
 
 @pytest.mark.parametrize("left", ["whole", "garbage", "too much"])
 def test_what_an_interrupted_run_left(tmp_path, left: str) -> None:
-    path = releases.asset_path("0.15.0", "amd64")
+    path = release.asset_path("0.15.0", "amd64")
     body = BODIES[path]
     data = {"whole": body, "garbage": b"?" * 1000, "too much": body + b"more"}[left]
     partial = tmp_path / f"{path}.{hashlib.sha256(body).hexdigest()[:16]}.partial"

@@ -19,17 +19,17 @@ from corpus import servers
 from corpus.aws import install_aws
 from test_mirror import BODIES, VERSIONS, check_whole, tree, upstream
 
-from soci_bootstrap import releases
+from soci_bootstrap.fetch import release
 from tests.unit import trees
 
 pytestmark = pytest.mark.subprocess
 
 AGENT = b"#!/usr/bin/python3 -I\nPK the zipapp"
-ASSET = releases.asset_path("0.15.0", "amd64")
+ASSET = release.asset_path("0.15.0", "amd64")
 PINS = {
     version: {
-        arch: hashlib.sha256(BODIES[releases.asset_path(version, arch)]).hexdigest()
-        for arch in releases.ARCHITECTURES
+        arch: hashlib.sha256(BODIES[release.asset_path(version, arch)]).hexdigest()
+        for arch in release.ARCHITECTURES
     }
     for version in VERSIONS
 }

@@ -10,11 +10,12 @@ from hypothesis import strategies as st
 from known import FACTS, OTHER, facts
 from nodes import write
 
-from soci_bootstrap import decompressor, releases
+from soci_bootstrap import decompressor
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.configfiles.containerd import NamedSoci
 from soci_bootstrap.desired import Desired, desire
 from soci_bootstrap.facts import AmiSoci
+from soci_bootstrap.fetch import release
 from soci_bootstrap.items import Daemon, File, Gone, Link, Restored
 from soci_bootstrap.kubelet import Kubelet
 from soci_bootstrap.nodeconfig import NodeConfig
@@ -26,8 +27,8 @@ from soci_bootstrap.system import System
 from soci_bootstrap.system.systemd import UnitState
 from soci_bootstrap.system.tree import ABSENT, Entry
 
-NEWEST = releases.NEWEST
-PINNED = releases.pinned_digest(NEWEST, "amd64")
+NEWEST = release.NEWEST
+PINNED = release.pinned_digest(NEWEST, "amd64")
 BINARY = Binary(DAEMON, NEWEST, "amd64", str(PINNED), "f" * 64, 9, 5, 7)
 
 

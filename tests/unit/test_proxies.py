@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from soci_bootstrap.proxies import proxy_for, usable
+from soci_bootstrap.fetch.proxies import proxy_for, usable
 
 PROXY = "http://proxy.test:3128"
 

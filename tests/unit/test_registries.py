@@ -9,7 +9,10 @@ from nodes import captured, write
 
 from soci_bootstrap import registries
 from soci_bootstrap.errors import StateError, WiringError
-from soci_bootstrap.registries import DEFAULT, Registry, ask, observe, refuse_unreachable, url
+from soci_bootstrap.fetch import reachable
+from soci_bootstrap.fetch.reachable import ask
+from soci_bootstrap.preflight import refuse_unreachable
+from soci_bootstrap.registries import DEFAULT, Registry, direct_urls, observe, url
 from soci_bootstrap.system import System
 
 CONFIG = captured("containerd-nodeadm-v3.toml")
@@ -160,13 +163,17 @@ def wants(*names: str) -> list[Registry]:
     return [Registry(name, "a mirror", f"{DIRECTORY}/{name}") for name in names]
 
 
+def urls(*names: str) -> dict[str, str]:
+    return direct_urls(wants(*names))
+
+
 @pytest.mark.parametrize("status", [200, 401, 404, 500, 301, 429])
 def test_any_answer_counts(status) -> None:
     with servers.Server(
         lambda exchange: exchange.reply(status, Location="https://elsewhere.test/")
     ) as server:
         name = server.origin.partition("://")[2]
-        assert ask(wants(name), {}) == {name: ""}
+        assert ask(urls(name), {}) == {name: ""}
         assert [exchange.path for exchange in server.seen] == ["/v2/"]
 
 
@@ -177,7 +184,7 @@ def refusing(exchange: servers.Exchange) -> None:
 def test_a_proxy_that_refuses_is_no_answer() -> None:
     with servers.Server(refusing) as proxy:
         answers = ask(
-            wants("registry.test", DEFAULT), {"HTTPS_PROXY": proxy.origin, "SSL_CERT_FILE": servers.CA}
+            urls("registry.test", DEFAULT), {"HTTPS_PROXY": proxy.origin, "SSL_CERT_FILE": servers.CA}
         )
         assert list(answers) == ["registry.test"]
         assert "403" in answers["registry.test"]
@@ -187,12 +194,12 @@ def test_a_proxy_that_refuses_is_no_answer() -> None:
 def test_variables_that_go_does_not_know_are_not_used() -> None:
     with servers.Server(refusing) as proxy:
         environ = {"ALL_PROXY": proxy.origin, "all_proxy": proxy.origin, "NO_PROXY": "*"}
-        assert ask(wants("registry.invalid"), environ)["registry.invalid"]
+        assert ask(urls("registry.invalid"), environ)["registry.invalid"]
         assert proxy.seen == []
 
 
 def test_no_trust() -> None:
-    answers = ask(wants("registry.test"), {"SSL_CERT_FILE": "/none"})
+    answers = ask(urls("registry.test"), {"SSL_CERT_FILE": "/none"})
     assert answers == {"registry.test": "no file /none"}
 
 
@@ -204,8 +211,8 @@ def test_a_signal_is_given_to_no_thread_that_asks(monkeypatch) -> None:
         masks.append(set(signal.pthread_sigmask(signal.SIG_BLOCK, [])))
         return 200
 
-    monkeypatch.setattr("soci_bootstrap.transport_http.HttpSource.ask", note)
-    ask(wants("registry.test"), {})
+    monkeypatch.setattr("soci_bootstrap.fetch.http.HttpSource.ask", note)
+    ask(urls("registry.test"), {})
     assert [mask >= {signal.SIGTERM, signal.SIGINT} for mask in masks] == [True]
 
 
@@ -213,32 +220,32 @@ def test_whatever_keeps_an_answer_away(monkeypatch) -> None:
     def fail(*_):
         raise RuntimeError("anything")
 
-    monkeypatch.setattr("soci_bootstrap.transport_http.HttpSource.ask", fail)
-    assert ask(wants("registry.test"), {}) == {"registry.test": "RuntimeError: anything"}
+    monkeypatch.setattr("soci_bootstrap.fetch.http.HttpSource.ask", fail)
+    assert ask(urls("registry.test"), {}) == {"registry.test": "RuntimeError: anything"}
 
 
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         name = f"127.0.0.1:{listener.getsockname()[1]}"
-    assert "refused" in ask(wants(name), {})[name]
+    assert "refused" in ask(urls(name), {})[name]
 
 
 def test_a_server_that_says_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         name = f"127.0.0.1:{listener.getsockname()[1]}"
-        assert "no answer" in ask(wants(name), {}, 0.1)[name]
+        assert "no answer" in ask(urls(name), {}, 0.1)[name]
 
 
 def test_what_never_returns_is_not_waited_for(monkeypatch) -> None:
     with servers.Server(lambda exchange: exchange.reply(200)) as server:
         name = server.origin.partition("://")[2]
-        monkeypatch.setattr(registries.threading.Thread, "join", lambda *_: None)
+        monkeypatch.setattr(reachable.threading.Thread, "join", lambda *_: None)
         monkeypatch.setattr(registries.threading.Thread, "start", lambda *_: None)
-        assert ask(wants(name), {}, 2.0) == {name: "no answer in 2 s"}
+        assert ask(urls(name), {}, 2.0) == {name: "no answer in 2 s"}
 
 
 def test_a_name_that_is_no_host() -> None:
-    assert ask(wants("a b:x"), {"SSL_CERT_FILE": servers.CA})["a b:x"]
+    assert ask(urls("a b:x"), {"SSL_CERT_FILE": servers.CA})["a b:x"]
 
 
 @pytest.mark.parametrize(

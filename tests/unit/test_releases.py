@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from soci_bootstrap import releases
 from soci_bootstrap.errors import UsageError
+from soci_bootstrap.fetch import release
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from soci_bootstrap.errors import UsageError
     ],
 )
 def test_versions(text: str, version: tuple[int, int, int]) -> None:
-    assert releases.parse_version(text) == version
+    assert release.parse_version(text) == version
 
 
 @pytest.mark.parametrize(
@@ -40,37 +40,37 @@ def test_versions(text: str, version: tuple[int, int, int]) -> None:
 )
 def test_nonsense(text: str) -> None:
     with pytest.raises(UsageError, match=r"expected three numbers such as 0\.15\.0"):
-        releases.parse_version(text)
+        release.parse_version(text)
 
 
 @pytest.mark.parametrize("text", ["0.10.9", "0.0.1", "v0.9.0"])
 def test_versions_without_parallel_pull(text: str) -> None:
     with pytest.raises(UsageError, match=r"expected 0\.11\.0 or newer"):
-        releases.parse_version(text)
+        release.parse_version(text)
 
 
 def test_every_pin_is_a_digest_of_a_version_that_we_take() -> None:
     digests = []
-    for version, pins in releases.PINNED.items():
-        assert releases.canonical(version) == version
-        assert set(pins) == set(releases.ARCHITECTURES)
+    for version, pins in release.PINNED.items():
+        assert release.canonical(version) == version
+        assert set(pins) == set(release.ARCHITECTURES)
         digests += pins.values()
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
     assert len(set(digests)) == len(digests)
 
 
 def test_newest_is_the_newest_pinned() -> None:
-    assert max(releases.PINNED, key=releases.parse_version) == releases.NEWEST
+    assert max(release.PINNED, key=release.parse_version) == release.NEWEST
 
 
 def test_pinned_digest() -> None:
-    digest = releases.pinned_digest("v0.15.0", "arm64")
+    digest = release.pinned_digest("v0.15.0", "arm64")
     assert digest == "3b562de8c4caf7470d614f6bd9268951d054e3f53c3a11acf5281269d0023bb8"
-    assert releases.pinned_as(digest) == "0.15.0 arm64"
-    assert releases.pinned_digest("0.15.1", "amd64") is None
-    assert releases.pinned_digest("0.15.0", "riscv64") is None
-    assert releases.pinned_as("0" * 64) is None
+    assert release.pinned_as(digest) == "0.15.0 arm64"
+    assert release.pinned_digest("0.15.1", "amd64") is None
+    assert release.pinned_digest("0.15.0", "riscv64") is None
+    assert release.pinned_as("0" * 64) is None
 
 
 def test_asset_path() -> None:
-    assert releases.asset_path("v0.12.1", "amd64") == "v0.12.1/soci-snapshotter-0.12.1-linux-amd64.tar.gz"
+    assert release.asset_path("v0.12.1", "amd64") == "v0.12.1/soci-snapshotter-0.12.1-linux-amd64.tar.gz"

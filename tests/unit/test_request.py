@@ -6,7 +6,7 @@ import pytest
 from fetching import Run
 
 from soci_bootstrap.errors import UsageError
-from soci_bootstrap.request import Request
+from soci_bootstrap.fetch.release import Request
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from soci_bootstrap.retry import RetryPolicy, parse_retry_after
+from soci_bootstrap.fetch.retry import RetryPolicy, parse_retry_after
 
 POLICY = RetryPolicy(base=0.5, cap=10.0)
 

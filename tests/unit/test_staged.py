@@ -9,8 +9,8 @@ import pytest
 from corpus import servers
 from fetching import Run, wanted, written
 
-from soci_bootstrap import staged
 from soci_bootstrap.errors import FetchError
+from soci_bootstrap.fetch import staged
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import sys
 import pytest
 from corpus import servers
 
-from soci_bootstrap import transport_http
 from soci_bootstrap.errors import FetchError
-from soci_bootstrap.transport import TransientError
-from soci_bootstrap.transport_http import HttpSource, ca_bundle
+from soci_bootstrap.fetch import http
+from soci_bootstrap.fetch.http import HttpSource, ca_bundle
+from soci_bootstrap.fetch.source import TransientError
 
 
 @pytest.mark.parametrize(
@@ -24,9 +24,7 @@ from soci_bootstrap.transport_http import HttpSource, ca_bundle
 def test_ca_bundle(tmp_path, monkeypatch, environ: dict[str, str], chosen: str) -> None:
     for name in ("a.pem", "b.pem", "debian.crt"):
         (tmp_path / name).touch()
-    monkeypatch.setattr(
-        transport_http, "BUNDLES", (str(tmp_path / "amazon.crt"), str(tmp_path / "debian.crt"))
-    )
+    monkeypatch.setattr(http, "BUNDLES", (str(tmp_path / "amazon.crt"), str(tmp_path / "debian.crt")))
     named = {key: str(tmp_path / value) if value else "" for key, value in environ.items()}
     assert ca_bundle(named) == str(tmp_path / chosen)
 
@@ -34,7 +32,7 @@ def test_ca_bundle(tmp_path, monkeypatch, environ: dict[str, str], chosen: str) 
 def test_a_ca_bundle_that_is_not_there(tmp_path, monkeypatch) -> None:
     with pytest.raises(FetchError, match=r"SSL_CERT_FILE names no CA bundle: found no file /absent\.pem"):
         ca_bundle({"SSL_CERT_FILE": "/absent.pem"})
-    monkeypatch.setattr(transport_http, "BUNDLES", (str(tmp_path / "absent.crt"),))
+    monkeypatch.setattr(http, "BUNDLES", (str(tmp_path / "absent.crt"),))
     with pytest.raises(FetchError, match="this node has no CA bundle"):
         ca_bundle({})
 

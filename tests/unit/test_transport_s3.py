@@ -8,9 +8,9 @@ from corpus import servers
 from corpus.aws import install_aws, put
 
 from soci_bootstrap.errors import DeadlineError, DigestMismatchError, FetchError
-from soci_bootstrap.fetch import fetch_binary
-from soci_bootstrap.request import Request
-from soci_bootstrap.retry import RetryPolicy
+from soci_bootstrap.fetch.binary import fetch_binary
+from soci_bootstrap.fetch.release import Request
+from soci_bootstrap.fetch.retry import RetryPolicy
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
 

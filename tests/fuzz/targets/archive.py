@@ -6,9 +6,9 @@ import gzip
 
 from corpus.archives import CASES
 
-from soci_bootstrap.archive import MEMBER, TarReader
 from soci_bootstrap.errors import ArchiveError
-from soci_bootstrap.gunzip import Gunzip, load_igzip
+from soci_bootstrap.fetch.gunzip import Gunzip, load_igzip
+from soci_bootstrap.fetch.tar import MEMBER, TarReader
 
 SEEDS = [
     *(b"\0" + case.data for case in CASES if len(case.data) < 20_000),

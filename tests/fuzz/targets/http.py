@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 import requests
 from requests.structures import CaseInsensitiveDict
 
-from soci_bootstrap import digests, proxies, redact, registries, releases, retry, transport_http, values
+from soci_bootstrap import redact, registries, values
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.request import Request
-from soci_bootstrap.transport import TransientError
+from soci_bootstrap.fetch import digest as digest_
+from soci_bootstrap.fetch import http, proxies, release, retry
+from soci_bootstrap.fetch.release import Request
+from soci_bootstrap.fetch.source import TransientError
 from tests.fuzz.targets import text
 
 SEEDS = [
@@ -57,18 +59,18 @@ def one(data: bytes) -> None:
     for version in re.findall(r"\S+", said)[:3]:
         _version(version)
     Request("0.15.0", "amd64", mirror=said).check()
-    digest = digests._parse(data, "a", "b")
+    digest = digest_._parse(data, "a", "b")
     assert re.fullmatch("[0-9a-f]{64}", digest)
 
 
 def _headers(said: str) -> None:
     answer = _Answer(CaseInsensitiveDict({"Content-Range": said, "Content-Length": said, "ETag": said}))
     response: requests.Response = answer  # type: ignore[assignment]
-    length = transport_http._length(response)
+    length = http._length(response)
     assert length is None or length >= 0
-    transport_http._validator(response)
+    http._validator(response)
     try:
-        start, total = transport_http._content_range(response, 10, length)
+        start, total = http._content_range(response, 10, length)
     except TransientError as error:
         assert not error.resumable
         return
@@ -77,7 +79,7 @@ def _headers(said: str) -> None:
 
 def _redirects(said: str) -> None:
     try:
-        url = transport_http._next_hop("https://user:planted@host/a", said, "https://host/a")
+        url = http._next_hop("https://user:planted@host/a", said, "https://host/a")
     except BootstrapError as error:
         assert "planted" not in str(error) or "planted" in said
         return
@@ -89,9 +91,9 @@ def _redirects(said: str) -> None:
 
 def _version(said: str) -> None:
     try:
-        assert releases.parse_version(said) >= releases.MINIMUM
-        assert releases.canonical(f"v{releases.canonical(said)}") == releases.canonical(said)
-        assert "/../" not in releases.asset_path(said, "amd64")
+        assert release.parse_version(said) >= release.MINIMUM
+        assert release.canonical(f"v{release.canonical(said)}") == release.canonical(said)
+        assert "/../" not in release.asset_path(said, "amd64")
     except BootstrapError:
         return
     assert values.version(said)

@@ -14,19 +14,19 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, final
 
-from soci_bootstrap.archive import LIMIT, TarReader
-from soci_bootstrap.digests import Expected, check_digest, expected_digest
-from soci_bootstrap.download import Block, Download
 from soci_bootstrap.errors import ArchiveError
-from soci_bootstrap.gunzip import Gunzip, load_igzip
-from soci_bootstrap.pipeline import Data, Worker
-from soci_bootstrap.request import Request
-from soci_bootstrap.retry import DEFAULT, RetryPolicy
-from soci_bootstrap.staged import StagedFile
+from soci_bootstrap.fetch.digest import Expected, check_digest, expected_digest
+from soci_bootstrap.fetch.download import Block, Download
+from soci_bootstrap.fetch.gunzip import Gunzip, load_igzip
+from soci_bootstrap.fetch.release import Request
+from soci_bootstrap.fetch.retry import DEFAULT, RetryPolicy
+from soci_bootstrap.fetch.sources import source
+from soci_bootstrap.fetch.staged import StagedFile
+from soci_bootstrap.fetch.tar import LIMIT, TarReader
+from soci_bootstrap.fetch.threads import Data, Worker
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
 from soci_bootstrap.system.signals import deferred
-from soci_bootstrap.transport import source
 
 __all__ = ["Fetched", "Request", "fetch_binary"]
 

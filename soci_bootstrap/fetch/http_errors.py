@@ -14,9 +14,9 @@ import requests
 from urllib3.exceptions import HTTPError
 
 from soci_bootstrap.errors import FetchError
+from soci_bootstrap.fetch.retry import parse_retry_after
+from soci_bootstrap.fetch.source import TransientError
 from soci_bootstrap.redact import redact_text
-from soci_bootstrap.retry import parse_retry_after
-from soci_bootstrap.transport import TransientError
 
 REMEDY = "check --mirror, or bring the release nearer with --mirror or --tarball"
 

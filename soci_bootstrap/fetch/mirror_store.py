@@ -12,9 +12,9 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 from soci_bootstrap.errors import FetchError, UsageError
+from soci_bootstrap.fetch.sources import local_path
 from soci_bootstrap.redact import redact_text, redact_url
 from soci_bootstrap.system.deadline import Deadline
-from soci_bootstrap.transport import local_path
 
 _MISSING = re.compile(r"\(404\)|NoSuchKey|NoSuchBucket|does not exist")
 """What the aws CLI says of an object or bucket that is not there."""

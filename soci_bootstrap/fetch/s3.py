@@ -9,8 +9,8 @@ import threading
 from collections.abc import Mapping
 
 from soci_bootstrap.errors import FetchError
+from soci_bootstrap.fetch.source import Opened, TransientError
 from soci_bootstrap.redact import redact_text, redact_url
-from soci_bootstrap.transport import Opened, TransientError
 
 _FINAL = re.compile(
     r"\b(?:403|404)\b|NoSuch(?:Key|Bucket)|AccessDenied|Unable to locate credentials|Invalid bucket name"

@@ -15,14 +15,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from soci_bootstrap import releases
-from soci_bootstrap.digests import expected_digest
 from soci_bootstrap.errors import BootstrapError, UsageError
-from soci_bootstrap.mirror_archive import bring
-from soci_bootstrap.mirror_store import Store, store
-from soci_bootstrap.render.options import ZIPAPP_URL
-from soci_bootstrap.request import Request
-from soci_bootstrap.retry import DEFAULT, RetryPolicy
+from soci_bootstrap.fetch import release
+from soci_bootstrap.fetch.digest import expected_digest
+from soci_bootstrap.fetch.mirror_archive import bring
+from soci_bootstrap.fetch.mirror_store import Store, store
+from soci_bootstrap.fetch.release import ZIPAPP_URL, Request
+from soci_bootstrap.fetch.retry import DEFAULT, RetryPolicy
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.system import resources
 from soci_bootstrap.system.console import Console
@@ -107,10 +106,10 @@ def wanted(settings: Settings) -> tuple[Request, ...]:
     Raises:
         UsageError: one of them can't be fetched safely.
     """
-    versions = (settings.soci_version,) if settings.soci_version else tuple(releases.PINNED)
-    architectures = (settings.arch,) if settings.arch else releases.ARCHITECTURES
+    versions = (settings.soci_version,) if settings.soci_version else tuple(release.PINNED)
+    architectures = (settings.arch,) if settings.arch else release.ARCHITECTURES
     requests = tuple(
-        Request(releases.canonical(version), arch, sha256=settings.sha256, mirror=settings.mirror)
+        Request(release.canonical(version), arch, sha256=settings.sha256, mirror=settings.mirror)
         for version in versions
         for arch in architectures
     )
@@ -146,7 +145,7 @@ def mirror(
     progress = _Progress(console)
 
     def archive(request: Request) -> list[MirroredFile]:
-        path = releases.asset_path(request.version, request.arch)
+        path = release.asset_path(request.version, request.arch)
         expected = expected_digest(request, deadline, console, environ, policy)
         if expected.warning:
             console.warn(expected.warning)

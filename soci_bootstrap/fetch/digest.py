@@ -7,15 +7,14 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
-from soci_bootstrap.download import Download
 from soci_bootstrap.errors import ArchiveError, DigestMismatchError, FetchError
+from soci_bootstrap.fetch.download import Download
+from soci_bootstrap.fetch.release import Request, asset_path, pinned_as
+from soci_bootstrap.fetch.retry import RetryPolicy
+from soci_bootstrap.fetch.sources import source
 from soci_bootstrap.redact import redact_text, redact_url
-from soci_bootstrap.releases import asset_path, pinned_as
-from soci_bootstrap.request import Request
-from soci_bootstrap.retry import RetryPolicy
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
-from soci_bootstrap.transport import source
 
 _SIDECAR_LIMIT = 4096
 

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import final
 
 from soci_bootstrap.errors import FetchError
-from soci_bootstrap.pipeline import Data
+from soci_bootstrap.fetch.threads import Data
 
 _REMEDIES = {
     errno.ENOSPC: "free some space there, or give the node a larger disk",

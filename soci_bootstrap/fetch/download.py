@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Union
 
 from soci_bootstrap.errors import FetchError
-from soci_bootstrap.retry import RetryPolicy
+from soci_bootstrap.fetch.retry import RetryPolicy
+from soci_bootstrap.fetch.source import BLOCK, Opened, Source, TransientError
 from soci_bootstrap.system import signals
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
-from soci_bootstrap.transport import BLOCK, Opened, Source, TransientError
 
 STALL = 20.0
 """Seconds without a byte after which a request counts as failed."""

@@ -19,10 +19,10 @@ from urllib3.exceptions import HTTPError
 
 from soci_bootstrap import __version__
 from soci_bootstrap.errors import FetchError
-from soci_bootstrap.http_failures import REMEDY, cause, classified, refused
-from soci_bootstrap.proxies import proxy_for, usable
+from soci_bootstrap.fetch.http_errors import REMEDY, cause, classified, refused
+from soci_bootstrap.fetch.proxies import proxy_for, usable
+from soci_bootstrap.fetch.source import Opened, TransientError
 from soci_bootstrap.redact import redact_url
-from soci_bootstrap.transport import Opened, TransientError
 
 if TYPE_CHECKING:
     from urllib3.response import BaseHTTPResponse

@@ -8,15 +8,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any, Protocol
 
-from soci_bootstrap.digests import Expected, check_digest
-from soci_bootstrap.download import Download
 from soci_bootstrap.errors import BootstrapError, DigestMismatchError, FetchError
-from soci_bootstrap.fetch import ARCHIVE_LIMIT
-from soci_bootstrap.request import Request
-from soci_bootstrap.retry import RetryPolicy
+from soci_bootstrap.fetch.binary import ARCHIVE_LIMIT
+from soci_bootstrap.fetch.digest import Expected, check_digest
+from soci_bootstrap.fetch.download import Download
+from soci_bootstrap.fetch.release import Request
+from soci_bootstrap.fetch.retry import RetryPolicy
+from soci_bootstrap.fetch.sources import source
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
-from soci_bootstrap.transport import source
 
 
 class Progress(Protocol):

@@ -1,0 +1,1 @@
+"""Download a SOCI release and verify it; mirror releases."""
