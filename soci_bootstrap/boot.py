@@ -21,11 +21,11 @@ def run(system: System) -> None:
 
 def _inflates(system: System, inflater: list[str]) -> bool:
     """The decompressor's self-test; a package may have replaced what it links to since."""
-    from soci_bootstrap import decompressor
+    from soci_bootstrap.runtime import self_test
 
     try:
         if inflater:
-            decompressor.self_test(inflater[0], inflater[1:], system)
+            self_test.self_test(inflater[0], inflater[1:], system)
     except BootstrapError:
         return False
     return True
@@ -59,18 +59,18 @@ def _converge(system: System) -> None:
 
 
 def _fail_open(system: System, reason: str) -> None:
-    from soci_bootstrap import containers
+    from soci_bootstrap.runtime import mounts
+    from soci_bootstrap.runtime.unwire import unwire
     from soci_bootstrap.state import health
     from soci_bootstrap.state.record import load
     from soci_bootstrap.state.wiring import from_json
     from soci_bootstrap.system import journal
-    from soci_bootstrap.unwire import unwire
 
     record = load(system)
     wired = from_json(record.wiring) if record else None
     failures: list[str] = []
     # Started by hand on a node that is up, it finds containers on SOCI: those would be lost.
-    if wired and not containers.on_snapshotter(system, wired.root):
+    if wired and not mounts.on_snapshotter(system, wired.root):
         failures = unwire(system, wired)
     full = "; ".join([reason, *failures])
     # Said first: a disk that can't be written to must not keep it from the journal.

@@ -193,7 +193,7 @@ def _asked(settings: Settings | None) -> dict[str, object]:
         return {"soci_version": None, "arch": None, "sha256": None}
     import os
 
-    from soci_bootstrap.facts import ARCHITECTURES
+    from soci_bootstrap.facts.machine import ARCHITECTURES
     from soci_bootstrap.fetch import release
 
     version = settings.soci_version or release.NEWEST

@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from soci_bootstrap import containerd, contentstore, facts, paths
+from soci_bootstrap import paths
 from soci_bootstrap.configfiles import soci, soci_rules
 from soci_bootstrap.configfiles.soci import Decompressor
 from soci_bootstrap.errors import StateError
+from soci_bootstrap.facts import containerd, content_store
+from soci_bootstrap.facts import machine as machine_
+from soci_bootstrap.facts.units import read_unit
 from soci_bootstrap.settings import USUAL_ARGS
 from soci_bootstrap.system import System
 from soci_bootstrap.tuning import tune
-from soci_bootstrap.unitfiles import read_unit
 
 if TYPE_CHECKING:
     from soci_bootstrap.settings import Settings
@@ -44,7 +46,7 @@ def run(settings: Settings, console: Console) -> Result:
         UnsupportedArchitectureError: SOCI is not published for this machine.
     """
     system = System(settings.root)
-    machine = facts.machine(settings.vcpus, settings.memory_gib)
+    machine = machine_.this_machine(settings.vcpus, settings.memory_gib)
     notes: list[str] = []
     decompressor = _decompressor(settings, system, notes)
     discard = _may_discard(settings, system, notes)
@@ -73,7 +75,7 @@ def _may_discard(settings: Settings, system: System, notes: list[str]) -> bool:
         return True
     try:
         root = containerd.observe(system, read_unit(system, paths.CONTAINERD_SERVICE)).root
-        store = contentstore.observe(system, root)
+        store = content_store.observe(system, root)
     except StateError as error:
         notes.append(f"discard_unpacked_layers is true as on a fresh node; not visible here: {error.problem}")
         return True
@@ -88,7 +90,7 @@ def _decompressor(settings: Settings, system: System, notes: list[str]) -> Decom
     asked = settings.decompressor
     if asked.startswith("/"):
         return Decompressor("path", asked, settings.decompressor_args or ())
-    arch = facts.architecture(settings.arch)
+    arch = machine_.architecture(settings.arch)
     if asked == "auto":
         asked = _automatic(arch, system)
         if asked == "isal" and arch == "arm64":

@@ -10,6 +10,7 @@ from soci_bootstrap import plan as plan_
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.execution import Execution
+from soci_bootstrap.facts import machine
 from soci_bootstrap.fallback import override, starts_with_soci
 from soci_bootstrap.fetch import release
 from soci_bootstrap.job import Job
@@ -45,7 +46,7 @@ class Convergence:
         self._execution = Execution(self._job, self.planning, self._ground)
         self.console = job.console
         self.steps: tuple[Step, ...] = ()
-        self.arch = facts.architecture(job.settings.arch)
+        self.arch = machine.architecture(job.settings.arch)
         asked = job.settings.soci_version or release.NEWEST
         self.sha256 = job.settings.sha256 or release.pinned_digest(asked, self.arch)
         self.kept_settings = False

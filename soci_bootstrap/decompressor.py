@@ -6,14 +6,11 @@ daemon and one that is wrong fails every pull, so none is named untried.
 
 from __future__ import annotations
 
-import time
-import zlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from soci_bootstrap import paths
-from soci_bootstrap.errors import CommandError, DecompressorError
+from soci_bootstrap.errors import DecompressorError
 from soci_bootstrap.system import System, resources
 
 if TYPE_CHECKING:
@@ -21,10 +18,6 @@ if TYPE_CHECKING:
 
 
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
-_CASE_SECONDS = 5.0
-_RACE_SECONDS = 10.0
-_RACE_MEMBERS = 48
-_RACE_ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -34,21 +27,6 @@ class CarriedFile:
     path: str
     data: bytes
     mode: int
-
-
-@dataclass(frozen=True)
-class Case:
-    """One input of the self-test.
-
-    Attributes:
-        name: as messages call it.
-        stream: what the decompressor reads.
-        output: what it must write, ending with status 0; None where it must end with another.
-    """
-
-    name: str
-    stream: bytes
-    output: bytes | None
 
 
 def carried(arch: str, python: tuple[int, int]) -> tuple[CarriedFile, ...] | None:
@@ -75,51 +53,6 @@ def carried(arch: str, python: tuple[int, int]) -> tuple[CarriedFile, ...] | Non
     )
 
 
-def cases() -> tuple[Case, ...]:
-    """The self-test's inputs: stored, fixed and dynamic blocks, and what must be refused.
-
-    Each is a process at each boot, so they are few: four are two turns of the smallest node's two processors.
-    """
-    text = b"".join(b"%d layers\n" % number for number in range(4000)) + bytes(range(256)) * 300
-    dynamic, fixed, stored = _gzip(text, 1), _gzip(text, 1, zlib.Z_FIXED), _gzip(text, 0)
-    flipped = bytearray(stored)
-    # Stored blocks inflate whatever they hold, so that only the checksum can tell.
-    flipped[len(stored) // 2] ^= 0x10
-    return (
-        Case("a known stream", dynamic, text),
-        Case("several members and zeros", dynamic + _gzip(b"", 9) + fixed + stored + bytes(1024), text * 3),
-        Case("a truncated stream", dynamic[:-5], None),
-        Case("a corrupt stream", bytes(flipped), None),
-    )
-
-
-def self_test(path: str, args: Sequence[str], system: System) -> None:
-    """Show that a decompressor works on this node: all cases at once, well under 100 ms.
-
-    Raises:
-        DecompressorError: it is missing, refuses what it should take, or takes what it should refuse.
-    """
-    from threading import Thread
-
-    failures: dict[str, DecompressorError] = {}
-
-    def run(case: Case) -> None:
-        try:
-            _check(case, path, args, system)
-        except DecompressorError as error:
-            failures[case.name] = error
-
-    tried = cases()
-    threads = [Thread(target=run, args=(case,)) for case in tried]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for case in tried:
-        if case.name in failures:
-            raise failures[case.name]
-
-
 def look_at(chosen: Decompressor, system: System) -> None:
     """Below ``--root``, where nothing is executed: see that one asked for by its path is a program.
 
@@ -136,74 +69,3 @@ def look_at(chosen: Decompressor, system: System) -> None:
         expected="an executable file",
         remedy="install it there first, or use --decompressor auto",
     )
-
-
-def faster_than(
-    path_a: str, args_a: Sequence[str], path_b: str, args_b: Sequence[str], system: System
-) -> bool:
-    """Whether the first decompressor beats the second here, both on the same 20 MB, taking turns.
-
-    Raises:
-        DecompressorError: one of them failed.
-    """
-    # Machine code compresses about as a layer does; members repeat, since memory is short on a node.
-    stream = _gzip(resources.read("data/igzip_lib-39-x86_64.so"), 6) * _RACE_MEMBERS
-    best = {path_a: _RACE_SECONDS, path_b: _RACE_SECONDS}
-    for _ in range(_RACE_ROUNDS):
-        for path, args in ((path_a, args_a), (path_b, args_b)):
-            best[path] = min(best[path], _seconds(path, args, stream, system))
-    return best[path_a] < best[path_b]
-
-
-def _check(case: Case, path: str, args: Sequence[str], system: System) -> None:
-    try:
-        done = system.run([path, *args], timeout=_CASE_SECONDS, input=case.stream)
-    except CommandError as error:
-        raise DecompressorError(
-            f"the decompressor {path} failed on {case.name}",
-            found=f"{error.problem}, {error.found}",
-            expected="a program that reads gzip and writes what is in it",
-            remedy="choose another with --decompressor",
-        ) from error
-    if case.output is None:
-        found, expected = f"status {done.status}", "a status other than 0"
-        good = done.status != 0
-    else:
-        found = f"status {done.status} and {len(done.stdout)} bytes"
-        expected = f"status 0 and the {len(case.output)} bytes that went in"
-        good = done.status == 0 and done.stdout == case.output
-    if not good:
-        said = done.stderr.decode("utf-8", "replace").strip()[:200]
-        raise DecompressorError(
-            f"the decompressor {path} failed on {case.name}",
-            found=f"{found} ({said})" if said else found,
-            expected=expected,
-            remedy="choose another with --decompressor",
-        )
-
-
-def _seconds(path: str, args: Sequence[str], stream: bytes, system: System) -> float:
-    begin = time.monotonic()
-    # The output would be twenty megabytes of this process' memory.
-    shell = ["/bin/sh", "-c", 'exec "$0" "$@" >/dev/null', path, *args]
-    try:
-        done = system.run(shell, timeout=_RACE_SECONDS, input=stream)
-    except CommandError as error:
-        raise _lost(path, error.found) from error
-    if done.status != 0:
-        raise _lost(path, f"status {done.status}")
-    return time.monotonic() - begin
-
-
-def _lost(path: str, found: str) -> DecompressorError:
-    return DecompressorError(
-        f"the decompressor {path} failed while its speed was measured",
-        found=found,
-        expected="status 0",
-        remedy="choose another with --decompressor",
-    )
-
-
-def _gzip(data: bytes, level: int, strategy: int = zlib.Z_DEFAULT_STRATEGY) -> bytes:
-    packer = zlib.compressobj(level, zlib.DEFLATED, 31, 9, strategy)
-    return packer.compress(data) + packer.flush()

@@ -5,23 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from soci_bootstrap import live, paths, preflight, software
+from soci_bootstrap import paths, preflight, software
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.desired import Desired
 from soci_bootstrap.errors import DecompressorError, StateError
+from soci_bootstrap.facts.registries import direct_urls
 from soci_bootstrap.fetch import reachable
 from soci_bootstrap.items import Daemon
 from soci_bootstrap.job import Job
 from soci_bootstrap.nodeadm import nodeadms_own, nodeadms_part
 from soci_bootstrap.plan import Plan, Step
 from soci_bootstrap.planning import Planning
-from soci_bootstrap.registries import direct_urls
+from soci_bootstrap.runtime import pods
+from soci_bootstrap.runtime.switch import Switch
+from soci_bootstrap.runtime.unwire import snapshotter
 from soci_bootstrap.state import health, memo
 from soci_bootstrap.state.record import Phase, save
 from soci_bootstrap.state.wiring import Wired
-from soci_bootstrap.switch import Effect, Switch
+from soci_bootstrap.switch import Effect
 from soci_bootstrap.system.systemd import Systemctl
-from soci_bootstrap.unwire import snapshotter
 
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root"}
 _SELF_TEST_AGAIN = 3
@@ -212,7 +214,7 @@ class Execution:
         wired = self._record_wiring()
         health.recovered(job.system)
         self._switch = Switch(job.system, job.console, job.deadline)
-        self._switch.begin(live.running(job.system))
+        self._switch.begin(pods.running(job.system))
         self._apply_phase(plan, Phase.WIRING)
         if wired.mode == "nodeadm":
             for item in nodeadms_part(job.system, wired):

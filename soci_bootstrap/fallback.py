@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from soci_bootstrap import containers, paths
+from soci_bootstrap import paths
 from soci_bootstrap import plan as plan_
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import File, Gone, Item
+from soci_bootstrap.runtime import mounts
+from soci_bootstrap.runtime.unwire import leads_to_soci, unwire
 from soci_bootstrap.state.record import Phase, Record
 from soci_bootstrap.system import System
-from soci_bootstrap.unwire import leads_to_soci, unwire
 from soci_bootstrap.wiring import Wiring, for_hooks
 
 
@@ -22,7 +23,7 @@ def starts_with_soci(system: System, found: Facts, wiring: Wiring) -> bool:
     Where nodeadm keeps no cache of the NodeConfig, only the files that it wrote tell.
     """
     unit = found.units.get(paths.CONTAINERD_SERVICE)
-    if (unit is not None and unit.active == "active") or containers.on_snapshotter(system, wiring.root):
+    if (unit is not None and unit.active == "active") or mounts.on_snapshotter(system, wiring.root):
         return False
     return wiring.static or found.node_config.gate or leads_to_soci(system, for_hooks(wiring, found))
 

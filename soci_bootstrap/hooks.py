@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from soci_bootstrap import containers, paths, probe
+from soci_bootstrap import paths
 from soci_bootstrap.configfiles.containerd_text import named
 from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.runtime import mounts, probe
+from soci_bootstrap.runtime.images import fit_images, try_out
+from soci_bootstrap.runtime.unwire import config_files, leads_to_soci, snapshotter, unwire
 from soci_bootstrap.state import health
 from soci_bootstrap.state.wiring import Wired, from_json
 from soci_bootstrap.system import System, journal
-from soci_bootstrap.unwire import config_files, leads_to_soci, snapshotter, unwire
-
-if TYPE_CHECKING:
-    from soci_bootstrap.ctr import Ctr
 
 _PAUSE = 600.0
 """Seconds: a SOCI that comes and goes must not have containerd restarted each time."""
@@ -36,7 +33,7 @@ def guard(system: System) -> None:
     wired = _wired(system)
     if wired is None or not leads_to_soci(system, wired) or probe.answers(wired.address, _PATIENCE):
         return
-    if containers.on_snapshotter(system, wired.root):
+    if mounts.on_snapshotter(system, wired.root):
         _wait_for(system, wired)
         return
     _unwire(system, wired, "SOCI did not answer before containerd's start")
@@ -44,7 +41,7 @@ def guard(system: System) -> None:
 
 def verify(system: System) -> None:
     """After containerd started, before kubelet does: make its images fit its snapshotter."""
-    from soci_bootstrap.ctr import Ctr  # the guard, which holds containerd up, has no use for it
+    from soci_bootstrap.runtime.ctr import Ctr  # the guard, which holds containerd up, has no use for it
 
     wired = _wired(system)
     if wired is None:
@@ -64,7 +61,7 @@ def verify(system: System) -> None:
         _restart_containerd(system)
         return
     try:
-        _try_out(ctr)
+        try_out(ctr)
     except BootstrapError as error:
         _fail_after_start(system, wired, f"SOCI failed its check after containerd's start ({error})")
         return
@@ -90,32 +87,6 @@ def _effective(system: System, wired: Wired) -> str:
     except BootstrapError:
         return named(texts)
     return named([dump])
-
-
-def _try_out(ctr: Ctr) -> None:
-    """Import the pause image and probe, side by side: kubelet waits for both.
-
-    Raises:
-        BootstrapError: one of them failed.
-    """
-    from threading import Thread
-
-    failures: list[BootstrapError] = []
-
-    def probe_snapshot() -> None:
-        try:
-            ctr.probe_snapshot("soci")
-        except BootstrapError as error:
-            failures.append(error)
-
-    thread = Thread(target=probe_snapshot)
-    thread.start()
-    try:
-        ctr.import_pause("soci")
-    finally:
-        thread.join()
-    if failures:
-        raise failures[0]
 
 
 def _wired(system: System) -> Wired | None:
@@ -163,14 +134,14 @@ def _pay_restart() -> bool:
 
 def _fail_without_answer(system: System, wired: Wired) -> None:
     """SOCI was there for the guard, or the guard was cut off, and is not now."""
-    if containers.on_snapshotter(system, wired.root):
+    if mounts.on_snapshotter(system, wired.root):
         _owe_restart(system)
     else:
         _fail_after_start(system, wired, "SOCI does not answer after containerd's start")
 
 
 def _fail_after_start(system: System, wired: Wired, reason: str) -> None:
-    if containers.on_snapshotter(system, wired.root):
+    if mounts.on_snapshotter(system, wired.root):
         _fail_open(system, f"{reason}; containers run on it, so it stays wired")
         return
     _unwire(system, wired, reason)
@@ -218,22 +189,6 @@ def _queue(system: System, *words: str) -> None:
     from soci_bootstrap.system.systemd import queue  # the guard has no use for it, unless it unwires
 
     queue(system, *words)
-
-
-def fit_images(system: System, ctr: Ctr, active: str) -> None:
-    """After a switch: CRI would report images as present whose snapshots lie in the other snapshotter."""
-    known = health.load(system)
-    if known.snapshotter == active:
-        return
-    if active != "soci":
-        ctr.import_pause(active)
-    stranded = ctr.unusable_images(active)
-    ctr.remove_images(stranded)
-    if stranded:
-        journal.say(
-            f"removed the records of {len(stranded)} images that {active} lacks; they are pulled again"
-        )
-    health.save(system, replace(known, snapshotter=active))
 
 
 def _fail_open(system: System, reason: str) -> None:

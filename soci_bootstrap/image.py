@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from soci_bootstrap import nodeconfig
 from soci_bootstrap.desired import Desired
-from soci_bootstrap.facts import Facts
+from soci_bootstrap.facts import Facts, nodeconfig
 from soci_bootstrap.state.record import Phase
 from soci_bootstrap.system import System
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from soci_bootstrap.converge import Convergence
 from soci_bootstrap.errors import BootstrapError, RefusedError, StoppedError
-from soci_bootstrap.facts import architecture
+from soci_bootstrap.facts.machine import architecture
 from soci_bootstrap.job import Job
 from soci_bootstrap.plan import Step
 from soci_bootstrap.settings import Settings

@@ -9,8 +9,8 @@ from typing import Any
 from soci_bootstrap import paths
 from soci_bootstrap.configfiles import containerd, containerd_text, kubelet, toml
 from soci_bootstrap.errors import StateError
+from soci_bootstrap.facts.nodeconfig import GATE
 from soci_bootstrap.items import File
-from soci_bootstrap.nodeconfig import GATE
 from soci_bootstrap.state.record import Phase
 from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system import System

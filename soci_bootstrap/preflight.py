@@ -7,9 +7,10 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
 
-from soci_bootstrap import paths, probe
+from soci_bootstrap import paths
 from soci_bootstrap.errors import PreflightError, WiringError
-from soci_bootstrap.registries import DEFAULT, Registry, url
+from soci_bootstrap.facts.registries import DEFAULT, Registry, url
+from soci_bootstrap.runtime import probe
 from soci_bootstrap.system.deadline import Deadline
 
 SECONDS = 5.0

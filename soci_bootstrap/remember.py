@@ -6,13 +6,13 @@ import os
 import stat
 from collections.abc import Mapping, Sequence
 
-from soci_bootstrap import contentstore, nodeconfig, paths
+from soci_bootstrap import paths
 from soci_bootstrap.desired import Desired
-from soci_bootstrap.facts import Facts
+from soci_bootstrap.facts import Facts, content_store, nodeconfig
+from soci_bootstrap.runtime.unwire import config_files
 from soci_bootstrap.state import memo
 from soci_bootstrap.state.record import Record, load
 from soci_bootstrap.system import System
-from soci_bootstrap.unwire import config_files
 from soci_bootstrap.wiring import for_hooks
 
 
@@ -48,9 +48,9 @@ def memory(
     chosen = desired.decompressor
     inflater = [chosen.path, *chosen.args] if chosen.path else []
     store = {
-        "blobs": contentstore.directory(found.containerd.root),
+        "blobs": content_store.directory(found.containerd.root),
         "layer": found.store.foreign_layer.partition(":")[2],
-        "pause": sorted(contentstore.pause_members(system)),
+        "pause": sorted(content_store.pause_members(system)),
     }
     recorded = {"outcome": record.outcome, "settings": dict(record.settings)}
     return memo.save_document(argv, environ, system.root, inflater, touched, store, recorded, document, text)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from soci_bootstrap import decompressor, environment
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.configfiles.soci import Decompressor
 from soci_bootstrap.desired import UNPIGZ_ARGS
 from soci_bootstrap.errors import BootstrapError, DecompressorError
-from soci_bootstrap.facts import Facts
+from soci_bootstrap.facts import Facts, environment
 from soci_bootstrap.items import Daemon
+from soci_bootstrap.runtime import self_test
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.system import System
 from soci_bootstrap.system.console import Console
@@ -69,11 +69,11 @@ def prove(chosen: Decompressor, system: System, found: Facts, *, compare: bool) 
     """
     if chosen.path is None:
         return
-    decompressor.self_test(chosen.path, chosen.args, system)
+    self_test.self_test(chosen.path, chosen.args, system)
     unpigz = found.programs.get("unpigz")
     if not compare or chosen.kind != "isal" or found.arch != "arm64" or unpigz is None:
         return
-    if not decompressor.faster_than(chosen.path, chosen.args, unpigz, UNPIGZ_ARGS, system):
+    if not self_test.faster_than(chosen.path, chosen.args, unpigz, UNPIGZ_ARGS, system):
         raise DecompressorError(
             "ours does not pay on this processor",
             found="unpigz as fast in a short comparison",

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from enum import Enum
 
-from soci_bootstrap import live, paths
-from soci_bootstrap.ctr import Ctr
-from soci_bootstrap.errors import BootstrapError, PreflightError
+from soci_bootstrap import paths
 from soci_bootstrap.facts import Facts
-from soci_bootstrap.hooks import fit_images
 from soci_bootstrap.items import File, Item
+from soci_bootstrap.runtime import pods
+from soci_bootstrap.runtime.unwire import snapshotter
 from soci_bootstrap.state import health
 from soci_bootstrap.state.record import Phase, Record
 from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system import System, systemd
-from soci_bootstrap.system.console import Console
-from soci_bootstrap.system.deadline import Deadline
-from soci_bootstrap.unwire import snapshotter
 
 STAGED = "takes effect at the next boot"
 _UP = frozenset({"active", "reloading", "activating"})
@@ -50,7 +46,7 @@ def effect(system: System, facts: Facts, wired: Wired, record: Record | None, *,
         return Effect.WITH_START
     if not pending and snapshotter(system, wired) == "soci" and _ran_with_soci(system, record):
         return Effect.DONE
-    return Effect.NEXT_BOOT if live.workloads(live.running(system)) else Effect.NOW
+    return Effect.NEXT_BOOT if pods.workloads(pods.running(system)) else Effect.NOW
 
 
 def rewires(items: Iterable[Item], wired: Wired, record: Record | None) -> bool:
@@ -76,86 +72,3 @@ def _digest(data: bytes) -> str:
 def _ran_with_soci(system: System, record: Record | None) -> bool:
     """Whether containerd started with what its files say now; without our hooks, only the files tell."""
     return record is None or not record.wiring or health.load(system).snapshotter == "soci"
-
-
-class Switch:
-    """Containerd's change to another snapshotter: kubelet down, pods gone, restarted, checked.
-
-    Args:
-        system: the node.
-        console: for progress.
-        deadline: bounds every wait.
-        kubelet: whether kubelet is to run afterwards although it is down now: an earlier run, that
-            was killed, stopped it.
-    """
-
-    def __init__(
-        self, system: System, console: Console, deadline: Deadline, *, kubelet: bool = False
-    ) -> None:
-        self._system = system
-        self._console = console
-        self._deadline = deadline
-        self.kubelet = kubelet or systemd.is_active(system, paths.KUBELET_SERVICE)
-
-    def begin(self, running: Sequence[live.Running]) -> None:
-        """Stop kubelet and remove its pods.
-
-        Raises:
-            CommandError: kubelet would not stop, or a pod would not go.
-        """
-        if self.kubelet:
-            self._console.info("stopping kubelet")
-            systemd.control(self._system, self._deadline, "stop", paths.KUBELET_SERVICE)
-        self._console.info(f"removing {len(live.labels(live.pods(running)))} pods")
-        live.remove_pods(self._system, live.pods(running))
-
-    def restart(self, wired: Wired) -> None:
-        """Restart containerd, whose hooks check SOCI and fit the images, and look at what came of it.
-
-        Raises:
-            BootstrapError: containerd is down, or not on SOCI.
-        """
-        self._console.info("restarting containerd")
-        systemd.control(self._system, self._deadline, "restart", paths.CONTAINERD_SERVICE)
-        found = health.load(self._system)
-        if found.degraded or found.snapshotter != "soci" or snapshotter(self._system, wired) != "soci":
-            raise PreflightError(
-                "containerd did not come up with SOCI",
-                found=found.degraded or f"the snapshotter {snapshotter(self._system, wired)}",
-                expected="its hooks to find SOCI answering",
-                remedy=f"see `journalctl -u {paths.CONTAINERD_SERVICE} -u soci-snapshotter.service`",
-            )
-        Ctr(self._system).probe_snapshot("soci")
-
-    def end(self) -> None:
-        """Start kubelet again, which starts its pods.
-
-        Raises:
-            CommandError: it does not start.
-        """
-        if self.kubelet:
-            self._console.info("starting kubelet")
-            systemd.control(self._system, self._deadline, "start", paths.KUBELET_SERVICE)
-
-    def back(self, active: str) -> list[str]:
-        """After a failure, the files being as before: containerd and kubelet as well.
-
-        Args:
-            active: the snapshotter that those files name.
-
-        Returns:
-            What did not work, a sentence each.
-        """
-        failures: list[str] = []
-        deadline = Deadline(60)
-        try:
-            systemd.control(self._system, deadline, "restart", paths.CONTAINERD_SERVICE)
-            fit_images(self._system, Ctr(self._system), active)
-        except BootstrapError as error:
-            failures.append(str(error))
-        if self.kubelet:
-            try:
-                systemd.control(self._system, deadline, "start", paths.KUBELET_SERVICE)
-            except BootstrapError as error:
-                failures.append(str(error))
-        return failures

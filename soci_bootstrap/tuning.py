@@ -21,9 +21,10 @@ budget also gives the limits over all images, where it is small enough to matter
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 
 from soci_bootstrap.configfiles.soci import Decompressor, ParallelPull
+from soci_bootstrap.facts.machine import Machine
 
 MIB = 1024 * 1024
 DOWNLOAD_BYTES = 1 * MIB
@@ -36,19 +37,6 @@ AMPLE_UNPACKS = 64
 """From here on a limit over all images would never be reached: there is none."""
 UNBOUNDED = -1
 CHUNK_SIZE = "16mb"
-
-
-@dataclass(frozen=True)
-class Machine:
-    """What tuning asks of a node.
-
-    Attributes:
-        vcpus: logical processors this node may use.
-        memory_bytes: what the kernel counts as the node's memory (MemTotal), in bytes.
-    """
-
-    vcpus: int
-    memory_bytes: int
 
 
 def tune(

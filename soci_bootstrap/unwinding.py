@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 
-from soci_bootstrap import containers, live, paths, probe
-from soci_bootstrap.ctr import Ctr
+from soci_bootstrap import paths
 from soci_bootstrap.errors import BootstrapError, WorkloadsError
-from soci_bootstrap.hooks import fit_images
-from soci_bootstrap.live import Running
+from soci_bootstrap.runtime import mounts, pods, probe
+from soci_bootstrap.runtime.ctr import Ctr
+from soci_bootstrap.runtime.images import fit_images
+from soci_bootstrap.runtime.pods import Running
+from soci_bootstrap.runtime.switch import Switch
+from soci_bootstrap.runtime.unwire import snapshotter
 from soci_bootstrap.state import health
 from soci_bootstrap.state.record import ROLLING_BACK, Record
 from soci_bootstrap.state.wiring import Wired
-from soci_bootstrap.switch import Switch
 from soci_bootstrap.system import System, systemd
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
-from soci_bootstrap.unwire import snapshotter
 
 _IMAGES_SECONDS = 30.0
 _ANSWER_SECONDS = 1.0
@@ -60,7 +61,7 @@ class Runtime:
         self._up = systemd.is_active(self._system, paths.CONTAINERD_SERVICE)
         if self._wired is None:
             return
-        self._running = live.running(self._system) if self._up else ()
+        self._running = pods.running(self._system) if self._up else ()
         resumed = self._record.outcome == ROLLING_BACK and bool(
             self._record.units_active.get(paths.KUBELET_SERVICE)
         )
@@ -74,8 +75,8 @@ class Runtime:
         Raises:
             WorkloadsError: naming what to drain.
         """
-        found = live.labels(live.workloads(self._on_soci()))
-        if not self._up and self._wired and containers.on_snapshotter(self._system, self._wired.root):
+        found = pods.labels(pods.workloads(self._on_soci()))
+        if not self._up and self._wired and mounts.on_snapshotter(self._system, self._wired.root):
             found = ("containers that containerd, being down, does not name",)
         if found and not force:
             raise WorkloadsError(
@@ -93,7 +94,7 @@ class Runtime:
         """Where containerd changes its snapshotter: stop kubelet, remove the pods."""
         if self._switch is not None:
             self._switch.begin(self._running)
-            live.remove_pods(self._system, [one for one in self._on_soci() if not one.kind])
+            pods.remove_pods(self._system, [one for one in self._on_soci() if not one.kind])
 
     def clean_images(self) -> None:
         """With the files on their way back and SOCI still up: leave nothing of it in containerd's database.

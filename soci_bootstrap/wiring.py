@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from soci_bootstrap import kubelet, paths
+from soci_bootstrap import paths
 from soci_bootstrap.configfiles import containerd, containerd_text, toml
 from soci_bootstrap.configfiles import kubelet as kubelet_
 from soci_bootstrap.errors import WiringError
-from soci_bootstrap.facts import Facts
+from soci_bootstrap.facts import Facts, kubelet
+from soci_bootstrap.facts.nodeconfig import GATE
 from soci_bootstrap.items import File, Gone, Item
-from soci_bootstrap.nodeconfig import GATE
 from soci_bootstrap.state.record import Phase
 from soci_bootstrap.state.wiring import Wired
 

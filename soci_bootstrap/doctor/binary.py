@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from soci_bootstrap.containerd import parse_version
 from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL
 from soci_bootstrap.doctor.node import Node
+from soci_bootstrap.facts.containerd import parse_version
 from soci_bootstrap.fetch import release
 from soci_bootstrap.system.tree import Entry
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 
-from soci_bootstrap import kubelet as kubelet_
 from soci_bootstrap import paths
 from soci_bootstrap.configfiles import containerd_text
 from soci_bootstrap.configfiles import kubelet as configfiles_kubelet
@@ -16,11 +15,12 @@ from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import ARGUMENTS, Daemon, Held, Kubelet
 from soci_bootstrap.doctor.units import PATHS
 from soci_bootstrap.errors import StateError
+from soci_bootstrap.facts import kubelet as kubelet_
+from soci_bootstrap.facts.units import read_unit
+from soci_bootstrap.runtime.unwire import config_files
 from soci_bootstrap.state.record import Record
 from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system import System
-from soci_bootstrap.unitfiles import read_unit
-from soci_bootstrap.unwire import config_files
 
 _ELF_HEAD = 64
 

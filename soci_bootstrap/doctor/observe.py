@@ -7,12 +7,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from soci_bootstrap import containers, facts, paths, probe
+from soci_bootstrap import paths
 from soci_bootstrap.configfiles import toml
 from soci_bootstrap.doctor import filesystems, held, planned, programs
 from soci_bootstrap.doctor.finding import NEEDS_ROOT, Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import NOT_ASKED, Binary, Daemon, Effective, Images, Node, Process, Unit
 from soci_bootstrap.doctor.tasks import Answer, Known, Task
+from soci_bootstrap.facts import machine
+from soci_bootstrap.facts.units import read_unit
+from soci_bootstrap.runtime import mounts, probe
 from soci_bootstrap.state import health
 from soci_bootstrap.state import record as record_
 from soci_bootstrap.state.record import Record
@@ -20,7 +23,6 @@ from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.state.wiring import from_json as wired_from_json
 from soci_bootstrap.system import System
 from soci_bootstrap.system.tree import ABSENT
-from soci_bootstrap.unitfiles import read_unit
 
 T = TypeVar("T")
 _BELOW_ROOT = Unseen("below --root nothing is executed")
@@ -64,8 +66,8 @@ def observe(system: System) -> Node:
         boot_id=_boot_id(system) if system.live else "",
         record=record,
         state=_state(system, record),
-        arch=attempt(lambda: facts.architecture(planned.arch(system, known))),
-        machine=attempt(facts.machine),
+        arch=attempt(lambda: machine.architecture(planned.arch(system, known))),
+        machine=attempt(machine.this_machine),
         python=attempt(lambda: system.is_executable(paths.PYTHON)),
         daemon=daemon,
         service_file=_path_of(system, paths.SOCI_SERVICE),
@@ -134,7 +136,7 @@ class _Live:
     def _images(
         self, node: Node, effective: Seen[Effective], answers: Seen[bool], containerd: Seen[Unit]
     ) -> Images:
-        running = attempt(lambda: containers.on_snapshotter(self._system, self._daemon.root))
+        running = attempt(lambda: mounts.on_snapshotter(self._system, self._daemon.root))
         if isinstance(containerd, Unseen) or containerd.active != "active":
             why = containerd if isinstance(containerd, Unseen) else _NO_CONTAINERD
             return Images(why, why, why, why, running)
@@ -174,12 +176,12 @@ def _config(system: System, path: str) -> _Config:
 
 
 def _self_test(system: System, config: _Config) -> Answer[str]:
-    from soci_bootstrap import decompressor
     from soci_bootstrap.errors import DecompressorError
+    from soci_bootstrap.runtime import self_test
 
     def test() -> str:
         try:
-            decompressor.self_test(config.path, config.args, system)
+            self_test.self_test(config.path, config.args, system)
         except DecompressorError as error:
             return f"{error.problem}: {error.found}" if error.found else error.problem
         return ""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from soci_bootstrap import containerd, contentstore, facts, kubelet, nodeconfig, paths, registries
+from soci_bootstrap import facts, paths
 from soci_bootstrap.desired import Desired, desire
 from soci_bootstrap.doctor import filesystems, held, programs
 from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import Containerd, Kubelet, Node
-from soci_bootstrap.facts import Facts
+from soci_bootstrap.facts import Facts, containerd, content_store, kubelet, nodeconfig, registries
+from soci_bootstrap.facts.units import read_unit
 from soci_bootstrap.settings import from_json
 from soci_bootstrap.state.record import Record
 from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system import System
-from soci_bootstrap.unitfiles import read_unit
 
 
 def arch(system: System, record: Record | None) -> str | None:
@@ -48,13 +48,13 @@ def add(node: Node, system: System, planned: Seen[tuple[Facts, Seen[Desired]]], 
             # What is remembered of the user's is right but for drop-ins that came since.
             lambda: replace(observed.node_config, later=nodeconfig.read(system).later)
         )
-        store: Seen[contentstore.ContentStore] = observed.store
+        store: Seen[content_store.ContentStore] = observed.store
         endpoint: Seen[Kubelet] = attempt(lambda: held.kubelet(system, observed.kubelet))
     else:
         desired = planned
         found, listed = _containerd(system, wired)
         config = attempt(lambda: nodeconfig.read(system))
-        store = attempt(lambda: contentstore.observe(system, found.root))
+        store = attempt(lambda: content_store.observe(system, found.root))
         endpoint = attempt(
             lambda: held.kubelet(system, kubelet.observe(system, read_unit(system, paths.KUBELET_SERVICE)))
         )

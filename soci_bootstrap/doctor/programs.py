@@ -6,14 +6,15 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from soci_bootstrap import paths, registries
-from soci_bootstrap.ctr import NAMESPACE, Ctr
+from soci_bootstrap import paths
 from soci_bootstrap.doctor import outputs, redact
 from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import Daemon, Effective, Images, Process, Registry, Unit
 from soci_bootstrap.doctor.tasks import Task
 from soci_bootstrap.errors import BootstrapError, CommandError
+from soci_bootstrap.facts import registries
 from soci_bootstrap.fetch import reachable
+from soci_bootstrap.runtime.ctr import NAMESPACE, Ctr
 from soci_bootstrap.system import System
 from soci_bootstrap.system.programs import checked
 

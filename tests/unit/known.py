@@ -7,12 +7,12 @@ from typing import Any
 
 from nodes import captured
 
-from soci_bootstrap.containerd import Containerd
-from soci_bootstrap.contentstore import ContentStore
 from soci_bootstrap.facts import AmiSoci, Facts
-from soci_bootstrap.kubelet import Kubelet
-from soci_bootstrap.nodeconfig import NodeConfig
-from soci_bootstrap.tuning import Machine
+from soci_bootstrap.facts.containerd import Containerd
+from soci_bootstrap.facts.content_store import ContentStore
+from soci_bootstrap.facts.kubelet import Kubelet
+from soci_bootstrap.facts.machine import Machine
+from soci_bootstrap.facts.nodeconfig import NodeConfig
 
 V3 = captured("containerd-nodeadm-v3.toml")
 FACTS = Facts(

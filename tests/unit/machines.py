@@ -14,6 +14,7 @@ from soci_bootstrap.converge import Convergence
 from soci_bootstrap.errors import BootstrapError, DecompressorError
 from soci_bootstrap.job import Job
 from soci_bootstrap.paths import NODEADM_DROPIN
+from soci_bootstrap.runtime import self_test as self_test_
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.state import memo
 from soci_bootstrap.state.record import load
@@ -55,7 +56,7 @@ class Machine:
         monkeypatch.setattr(memo, "PLANNED", str(self.root / "run/soci-bootstrap/planned"))
         monkeypatch.setattr(paths, "JOURNAL", str(tmp_path / "no journal"))
         monkeypatch.setattr(preflight, "run", self.preflight)
-        monkeypatch.setattr(decompressor, "self_test", self.self_test)
+        monkeypatch.setattr(self_test_, "self_test", self.self_test)
         monkeypatch.setattr(decompressor, "carried", lambda arch, python: None)
 
     def show(self, argv: list[str]) -> bytes:

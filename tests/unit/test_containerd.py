@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nodes import Node, captured, write
 
-from soci_bootstrap import containerd
 from soci_bootstrap.configfiles import containerd as containerd_
 from soci_bootstrap.configfiles import containerd_text, toml
 from soci_bootstrap.errors import CommandError, StateError, WiringError
+from soci_bootstrap.facts import containerd
+from soci_bootstrap.facts.units import read_unit
 from soci_bootstrap.system import System
-from soci_bootstrap.unitfiles import read_unit
 
 UNIT = "/usr/lib/systemd/system/containerd.service"
 ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from nodes import write
 
-from soci_bootstrap import containers
+from soci_bootstrap.runtime import mounts
 from soci_bootstrap.system import System
 
 ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.soci"
@@ -40,14 +40,14 @@ ON_OVERLAYFS = mount(f"rw,lowerdir={OVERLAYFS}/snapshots/1/fs,upperdir={OVERLAYF
 )
 def test_on_snapshotter(tmp_path, mountinfo, root, expected) -> None:
     system = System(str(write(tmp_path, {"/proc/self/mountinfo": mountinfo})))
-    assert containers.on_snapshotter(system, root) is expected
+    assert mounts.on_snapshotter(system, root) is expected
 
 
 def test_no_proc(tmp_path) -> None:
-    assert not containers.on_snapshotter(System(str(tmp_path)), ROOT)
-    assert containers.mount_points(System(str(tmp_path))) == ()
+    assert not mounts.on_snapshotter(System(str(tmp_path)), ROOT)
+    assert mounts.mount_points(System(str(tmp_path))) == ()
 
 
 def test_mount_points(tmp_path) -> None:
     system = System(str(write(tmp_path, {"/proc/self/mountinfo": ON_SOCI + "\nshort line\n"})))
-    assert containers.mount_points(system) == (TASK,)
+    assert mounts.mount_points(system) == (TASK,)

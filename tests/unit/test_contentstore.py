@@ -8,8 +8,8 @@ import tarfile
 import pytest
 from nodes import write
 
-from soci_bootstrap import contentstore
-from soci_bootstrap.contentstore import ContentStore, observe, pause_members
+from soci_bootstrap.facts import content_store
+from soci_bootstrap.facts.content_store import ContentStore, observe, pause_members
 from soci_bootstrap.system import System
 
 ROOT = "/var/lib/containerd"
@@ -69,7 +69,7 @@ def test_foreign_layers(tmp_path, files, foreign) -> None:
 
 
 def test_json_too_large_to_be_a_manifest(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(contentstore, "_JSON_MAX", 10)
+    monkeypatch.setattr(content_store, "_JSON_MAX", 10)
     assert not observe(System(str(write(tmp_path, blobs(b'{"larger": "than that"}')))), ROOT).may_discard
 
 
@@ -93,5 +93,5 @@ def test_another_root(tmp_path) -> None:
 
 def test_the_pause_images_own(tmp_path) -> None:
     system = System(str(write(tmp_path, {**PAUSE, **blobs(LAYER, OTHER, MANIFEST)})))
-    assert contentstore.directory(ROOT) == BLOBS
+    assert content_store.directory(ROOT) == BLOBS
     assert pause_members(system) == {digest(LAYER), digest(MANIFEST), digest(b"")}

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 from nodes import Node, captured, write
 
-from soci_bootstrap.ctr import Ctr
 from soci_bootstrap.errors import CommandError
+from soci_bootstrap.runtime.ctr import Ctr
 from soci_bootstrap.system.programs import Completed
 
 CTR = "ctr -n k8s.io "

@@ -8,14 +8,14 @@ from known import FACTS, facts
 from soci_bootstrap import decompressor, paths
 from soci_bootstrap.configfiles import toml
 from soci_bootstrap.configfiles.containerd import NamedSoci
-from soci_bootstrap.contentstore import ContentStore
 from soci_bootstrap.decompressor import CarriedFile
 from soci_bootstrap.desired import Desired, desire
 from soci_bootstrap.errors import DecompressorError, UsageError, WiringError
 from soci_bootstrap.facts import AmiSoci
+from soci_bootstrap.facts.content_store import ContentStore
+from soci_bootstrap.facts.nodeconfig import NodeConfig
 from soci_bootstrap.fetch import release
 from soci_bootstrap.items import Daemon, File
-from soci_bootstrap.nodeconfig import NodeConfig
 from soci_bootstrap.paths import DAEMON, SOCI_CONFIG, SOCI_CONFIG_BESIDE_GATE
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.state.record import Binary, Record

@@ -11,7 +11,6 @@ import pytest
 
 from soci_bootstrap.configfiles import soci, toml
 from soci_bootstrap.configfiles.soci import Decompressor
-from soci_bootstrap.contentstore import ContentStore
 from soci_bootstrap.desired import Desired
 from soci_bootstrap.doctor import table
 from soci_bootstrap.doctor.finding import EXIT_STATUS, NEEDS_ROOT, Check, Status, Unseen, attempt, verdict
@@ -32,8 +31,10 @@ from soci_bootstrap.doctor.node import (
 from soci_bootstrap.doctor.rules import RULES, judge
 from soci_bootstrap.doctor.units import LINKS, PATHS, SERVICE_DROPIN, SERVICE_FILE, SOCKET_FILE
 from soci_bootstrap.errors import CommandError, StateError
+from soci_bootstrap.facts.content_store import ContentStore
+from soci_bootstrap.facts.machine import Machine
+from soci_bootstrap.facts.nodeconfig import NodeConfig
 from soci_bootstrap.items import File, Gone
-from soci_bootstrap.nodeconfig import NodeConfig
 from soci_bootstrap.paths import (
     AGENT,
     CONTAINERD_DROPIN,
@@ -48,7 +49,7 @@ from soci_bootstrap.state.health import State
 from soci_bootstrap.state.record import Binary as Recorded
 from soci_bootstrap.state.record import Managed, Phase, Record
 from soci_bootstrap.system.tree import ABSENT, Entry
-from soci_bootstrap.tuning import Machine, tune
+from soci_bootstrap.tuning import tune
 from soci_bootstrap.wiring import Wiring
 
 GIB = 1 << 30

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from nodes import write
 
-from soci_bootstrap import environment
+from soci_bootstrap.facts import environment
+from soci_bootstrap.facts.units import read_unit
 from soci_bootstrap.system import System
-from soci_bootstrap.unitfiles import read_unit
 
 UNIT = "/usr/lib/systemd/system/containerd.service"
 DROPIN = "/etc/systemd/system/containerd.service.d/environment.conf"

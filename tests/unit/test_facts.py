@@ -11,7 +11,9 @@ from soci_bootstrap import facts
 from soci_bootstrap.configfiles.containerd import NamedSoci
 from soci_bootstrap.errors import CommandError, StateError, UnsupportedArchitectureError
 from soci_bootstrap.facts import AmiSoci
-from soci_bootstrap.nodeconfig import NodeConfig
+from soci_bootstrap.facts import machine as machine_
+from soci_bootstrap.facts.machine import Machine
+from soci_bootstrap.facts.nodeconfig import NodeConfig
 from soci_bootstrap.paths import AMI_DAEMON, SOCI_SERVICE, SOCI_SOCKET
 from soci_bootstrap.state import memo
 from soci_bootstrap.state.record import Before, Record
@@ -19,7 +21,6 @@ from soci_bootstrap.system import System, resources
 from soci_bootstrap.system.programs import Completed
 from soci_bootstrap.system.systemd import UnitState
 from soci_bootstrap.system.tree import ABSENT
-from soci_bootstrap.tuning import Machine
 
 ETC = "/etc/systemd/system"
 AMI_SOCKET = "[Socket]\nListenStream=/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock\n"
@@ -65,17 +66,17 @@ def node(tmp_path, files, record=None, **programs) -> facts.Facts:
     ],
 )
 def test_architecture(asked, machine, expected) -> None:
-    assert facts.architecture(asked, machine) == expected
+    assert machine_.architecture(asked, machine) == expected
 
 
 @pytest.mark.parametrize("machine", ["riscv64", "i686", "armv7l", "AMD64"])
 def test_unsupported_architecture(machine) -> None:
     with pytest.raises(UnsupportedArchitectureError, match=f"found {machine}, expected x86_64 or aarch64"):
-        facts.architecture(None, machine)
+        machine_.architecture(None, machine)
 
 
 def test_the_running_machines_own() -> None:
-    found = facts.machine()
+    found = machine_.this_machine()
     assert found.vcpus >= 1
     assert found.memory_bytes > 64 << 20
 
@@ -84,7 +85,7 @@ def test_the_running_machines_own() -> None:
     ("vcpus", "gib", "expected"), [(4, 8.0, Machine(4, 8 << 30)), (96, 0.5, Machine(96, 1 << 29))]
 )
 def test_another_machine(vcpus, gib, expected) -> None:
-    assert facts.machine(vcpus, gib) == expected
+    assert machine_.this_machine(vcpus, gib) == expected
 
 
 @pytest.mark.parametrize(

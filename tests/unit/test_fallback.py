@@ -9,8 +9,8 @@ import trees
 from machines import Machine
 from nodes import Node, captured, write
 
-from soci_bootstrap import nodeconfig
 from soci_bootstrap.errors import PreflightError
+from soci_bootstrap.facts import nodeconfig
 from soci_bootstrap.paths import NODEADM_DROPIN, NODECONFIG_CACHE
 from soci_bootstrap.state import health
 from soci_bootstrap.state.record import load

@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nodes import captured, write
 
-from soci_bootstrap import kubelet
 from soci_bootstrap.configfiles import kubelet as kubelet_
 from soci_bootstrap.doctor import held
 from soci_bootstrap.doctor.node import ARGUMENTS
 from soci_bootstrap.errors import WiringError
+from soci_bootstrap.facts import kubelet
+from soci_bootstrap.facts.units import read_unit
 from soci_bootstrap.system import System
-from soci_bootstrap.unitfiles import read_unit
 
 UNIT = "/etc/systemd/system/kubelet.service"
 CONFIG = "/etc/kubernetes/kubelet/config.json"

@@ -8,17 +8,19 @@ from pathlib import Path
 
 import pytest
 
-from soci_bootstrap import live, switch
+from soci_bootstrap import switch
 from soci_bootstrap.errors import CommandError, PreflightError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.items import File, Gone
-from soci_bootstrap.live import Running
 from soci_bootstrap.paths import NODEADM_DROPIN
+from soci_bootstrap.runtime import pods
+from soci_bootstrap.runtime.pods import Running
+from soci_bootstrap.runtime.switch import Switch
 from soci_bootstrap.state import health
 from soci_bootstrap.state.health import State
 from soci_bootstrap.state.record import Managed, Phase, Record
 from soci_bootstrap.state.wiring import Wired
-from soci_bootstrap.switch import Effect, Switch
+from soci_bootstrap.switch import Effect
 from soci_bootstrap.system.deadline import Deadline
 from soci_bootstrap.system.systemd import UnitState
 from tests.unit import nodes, trees
@@ -72,14 +74,14 @@ def test_all_namespaces_count(tmp_path: Path) -> None:
             **ctr("moby", {"b": info()}),
         },
     )
-    found = live.running(system)
+    found = pods.running(system)
     assert found == (
         Running("k8s.io", "a", "default", "web-0", "", "soci", "", "container"),
         Running("moby", "b", snapshotter="overlayfs"),
     )
-    assert live.labels(found) == ("pod default/web-0", "container moby/b")
-    assert live.workloads(found) == found
-    assert live.pods(found) == found[:1]
+    assert pods.labels(found) == ("pod default/web-0", "container moby/b")
+    assert pods.workloads(found) == found
+    assert pods.pods(found) == found[:1]
 
 
 @pytest.mark.parametrize(
@@ -113,14 +115,14 @@ def test_one_that_ends_meanwhile_is_none(tmp_path: Path) -> None:
 
     system = node(tmp_path, ctr("k8s.io", {"stays": info("web-0"), "ends": ends}))
     system.programs["ctr -n k8s.io tasks ls"] = tasks
-    assert [one.id for one in live.running(system)] == ["stays"]
+    assert [one.id for one in pods.running(system)] == ["stays"]
     assert asked == ["ends"]
 
 
 @pytest.mark.parametrize("answer", [1, b"{", b"[]", b'{"Labels": 3}', b'{"Labels": {}, "Snapshotter": 3}'])
 def test_one_that_is_not_described_is_an_error(tmp_path: Path, answer: nodes.Answer) -> None:
     with pytest.raises(CommandError):
-        live.running(node(tmp_path, ctr("k8s.io", {"a": answer})))
+        pods.running(node(tmp_path, ctr("k8s.io", {"a": answer})))
 
 
 # -- when it takes effect -----------------------------------------------------------------------

@@ -5,10 +5,10 @@ import json
 import pytest
 from nodes import captured, write
 
-from soci_bootstrap import nodeconfig
 from soci_bootstrap.configfiles.containerd import NamedSoci
 from soci_bootstrap.errors import StateError
-from soci_bootstrap.nodeconfig import NodeConfig
+from soci_bootstrap.facts import nodeconfig
+from soci_bootstrap.facts.nodeconfig import NodeConfig
 from soci_bootstrap.paths import NODEADM_DROPIN, NODECONFIG_CACHE
 from soci_bootstrap.system import System
 

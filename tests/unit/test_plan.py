@@ -15,10 +15,10 @@ from soci_bootstrap.apply import Applier
 from soci_bootstrap.configfiles.containerd import NamedSoci
 from soci_bootstrap.desired import Desired, desire
 from soci_bootstrap.facts import AmiSoci
+from soci_bootstrap.facts.kubelet import Kubelet
+from soci_bootstrap.facts.nodeconfig import NodeConfig
 from soci_bootstrap.fetch import release
 from soci_bootstrap.items import Daemon, File, Gone, Link, Restored
-from soci_bootstrap.kubelet import Kubelet
-from soci_bootstrap.nodeconfig import NodeConfig
 from soci_bootstrap.paths import DAEMON, SOCI_SERVICE, SOCI_SOCKET
 from soci_bootstrap.plan import Observed, Step, compare, file_steps, observe
 from soci_bootstrap.settings import Settings

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from daemons import GOAWAY, SETTINGS, listening
 
-from soci_bootstrap import probe
+from soci_bootstrap.runtime import probe
 
 LATER = 5.0
 AT_ONCE = 0.05

@@ -7,12 +7,11 @@ import pytest
 from corpus import servers
 from nodes import captured, write
 
-from soci_bootstrap import registries
 from soci_bootstrap.errors import StateError, WiringError
+from soci_bootstrap.facts.registries import DEFAULT, Registry, direct_urls, observe, url
 from soci_bootstrap.fetch import reachable
 from soci_bootstrap.fetch.reachable import ask
 from soci_bootstrap.preflight import refuse_unreachable
-from soci_bootstrap.registries import DEFAULT, Registry, direct_urls, observe, url
 from soci_bootstrap.system import System
 
 CONFIG = captured("containerd-nodeadm-v3.toml")
@@ -240,7 +239,7 @@ def test_what_never_returns_is_not_waited_for(monkeypatch) -> None:
     with servers.Server(lambda exchange: exchange.reply(200)) as server:
         name = server.origin.partition("://")[2]
         monkeypatch.setattr(reachable.threading.Thread, "join", lambda *_: None)
-        monkeypatch.setattr(registries.threading.Thread, "start", lambda *_: None)
+        monkeypatch.setattr(reachable.threading.Thread, "start", lambda *_: None)
         assert ask(urls(name), {}, 2.0) == {name: "no answer in 2 s"}
 
 

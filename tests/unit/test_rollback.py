@@ -16,11 +16,11 @@ from soci_bootstrap.errors import RefusedError
 from soci_bootstrap.nodeadm import without_ours
 from soci_bootstrap.paths import NODEADM_DROPIN, NODECONFIG_CACHE, RECORD
 from soci_bootstrap.rollback import RollbackResult
+from soci_bootstrap.runtime.unwire import unwire
 from soci_bootstrap.state.record import load
 from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.state.wiring import from_json as wired_from_json
 from soci_bootstrap.system import System
-from soci_bootstrap.unwire import unwire
 from tests.unit import trees
 from tests.unit.nodes import captured
 from tests.unit.trees import content, differences

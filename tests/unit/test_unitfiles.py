@@ -6,8 +6,8 @@ import pytest
 from nodes import write
 
 from soci_bootstrap.errors import StateError
+from soci_bootstrap.facts.units import read_manager, read_unit
 from soci_bootstrap.system import System
-from soci_bootstrap.unitfiles import read_manager, read_unit
 
 LIB = "/usr/lib/systemd/system/x.service"
 ETC = "/etc/systemd/system/x.service"

@@ -10,12 +10,12 @@ from nodes import write
 from soci_bootstrap import paths, units
 from soci_bootstrap.errors import WiringError
 from soci_bootstrap.facts import AmiSoci
+from soci_bootstrap.facts.units import UnitFile, read_unit
 from soci_bootstrap.items import File, Link
 from soci_bootstrap.paths import RESTART_OWED, RESTARTED, SOCI_ADDRESS, SOCI_SERVICE, SOCI_SOCKET
 from soci_bootstrap.state import memo
 from soci_bootstrap.state.record import Phase
 from soci_bootstrap.system import System, resources
-from soci_bootstrap.unitfiles import UnitFile, read_unit
 from soci_bootstrap.units import ground, snapshotter
 
 ETC = "/etc/systemd/system"

@@ -9,10 +9,10 @@ import pytest
 import trees
 from machines import Machine
 
-from soci_bootstrap import probe
 from soci_bootstrap.errors import BootstrapError, WorkloadsError
 from soci_bootstrap.paths import NODEADM_DROPIN
 from soci_bootstrap.restoring import Rollback
+from soci_bootstrap.runtime import probe
 from soci_bootstrap.state import health
 from soci_bootstrap.state.health import State
 from soci_bootstrap.state.record import ROLLING_BACK, load

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 from nodes import Node, captured, write
 
-from soci_bootstrap import unwire
 from soci_bootstrap.paths import CONTAINERD_ENDPOINT, NODEADM_DROPIN
+from soci_bootstrap.runtime import unwire
+from soci_bootstrap.runtime.unwire import config_files, leads_to_soci, snapshotter
 from soci_bootstrap.state.wiring import Wired, from_json
 from soci_bootstrap.system import System
-from soci_bootstrap.unwire import config_files, leads_to_soci, snapshotter
 
 CONFIG = "/etc/containerd/config.toml"
 KUBELET = "/etc/kubernetes/kubelet/config.json"

@@ -11,14 +11,14 @@ from nodes import captured
 from soci_bootstrap import wiring
 from soci_bootstrap.configfiles import toml
 from soci_bootstrap.configfiles.containerd import NamedSoci
-from soci_bootstrap.containerd import Containerd
 from soci_bootstrap.errors import StateError, WiringError
 from soci_bootstrap.facts import AmiSoci
+from soci_bootstrap.facts.containerd import Containerd
+from soci_bootstrap.facts.kubelet import Kubelet
+from soci_bootstrap.facts.nodeconfig import NodeConfig
+from soci_bootstrap.facts.registries import Registry
 from soci_bootstrap.items import File, Gone
-from soci_bootstrap.kubelet import Kubelet
-from soci_bootstrap.nodeconfig import NodeConfig
 from soci_bootstrap.paths import CONTAINERD_ENDPOINT, KUBELET_DROPINS, NODEADM_DROPIN
-from soci_bootstrap.registries import Registry
 from soci_bootstrap.state.record import Phase
 from soci_bootstrap.wiring import Wiring, choose, for_hooks
 

@@ -8,9 +8,9 @@ from typing import Any
 from corpus.inputs import CASES, CONTAINERD
 from nodes import captured
 
-from soci_bootstrap import registries
 from soci_bootstrap.configfiles import containerd, containerd_text, toml
 from soci_bootstrap.errors import StateError
+from soci_bootstrap.facts import registries
 from tests.fuzz.files import Files
 from tests.fuzz.targets import text
 

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 import requests
 from requests.structures import CaseInsensitiveDict
 
-from soci_bootstrap import redact, registries, values
+from soci_bootstrap import redact, values
 from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.facts import registries
 from soci_bootstrap.fetch import digest as digest_
 from soci_bootstrap.fetch import http, proxies, release, retry
 from soci_bootstrap.fetch.release import Request

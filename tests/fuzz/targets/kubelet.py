@@ -7,9 +7,10 @@ import json
 from corpus.inputs import CASES, KUBELET
 from nodes import captured
 
-from soci_bootstrap import kubelet, paths
+from soci_bootstrap import paths
 from soci_bootstrap.configfiles import kubelet as kubelet_
-from soci_bootstrap.unitfiles import read_unit
+from soci_bootstrap.facts import kubelet
+from soci_bootstrap.facts.units import read_unit
 from tests.fuzz.files import Files
 
 SEEDS = [

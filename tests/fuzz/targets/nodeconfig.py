@@ -5,7 +5,8 @@ from __future__ import annotations
 from corpus.inputs import CACHE, CASES
 from nodes import captured
 
-from soci_bootstrap import nodeconfig, paths
+from soci_bootstrap import paths
+from soci_bootstrap.facts import nodeconfig
 from tests.fuzz.files import Files
 
 _STATIC = captured("nodeadm-cache-static-soci.json")

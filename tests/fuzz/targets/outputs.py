@@ -5,9 +5,11 @@ from __future__ import annotations
 from corpus.outputs import OUTPUTS, READERS
 from nodes import captured
 
-from soci_bootstrap import containers, contentstore, facts, live, paths
-from soci_bootstrap.ctr import Ctr
+from soci_bootstrap import facts, paths
 from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.facts import content_store
+from soci_bootstrap.runtime import mounts, pods
+from soci_bootstrap.runtime.ctr import Ctr
 from soci_bootstrap.state import health
 from soci_bootstrap.system import systemd
 from tests.fuzz.files import Files
@@ -31,15 +33,15 @@ def one(data: bytes) -> None:
     system = Files({**_PROGRAMS, paths.HEALTH: data, "/proc/self/mountinfo": data}, data)
     for look in (
         lambda: facts.observe(system, None, arch="amd64", vcpus=2, memory_gib=4),
-        lambda: live.workloads(live.running(system)),
-        lambda: live._container("k8s.io", "a", data).label,
+        lambda: pods.workloads(pods.running(system)),
+        lambda: pods._container("k8s.io", "a", data).label,
         lambda: Ctr(system).unusable_images("soci"),
         lambda: Ctr(system).remove_snapshots("soci"),
         lambda: systemd.nodeadm_is_due(system),
         lambda: health.load(system),
-        lambda: containers.on_snapshotter(system, "/var/lib/soci"),
-        lambda: containers.mount_points(system),
-        lambda: contentstore.pause_members(Files({paths.PAUSE_IMAGE: data})),
+        lambda: mounts.on_snapshotter(system, "/var/lib/soci"),
+        lambda: mounts.mount_points(system),
+        lambda: content_store.pause_members(Files({paths.PAUSE_IMAGE: data})),
     ):
         _refused(look)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from soci_bootstrap import registries
+from soci_bootstrap.facts import registries
 from soci_bootstrap.preflight import refuse_unreachable
 from tests.fuzz.files import Files
 from tests.fuzz.targets import text

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from soci_bootstrap import containerd, environment
+from soci_bootstrap.facts import containerd, environment
+from soci_bootstrap.facts.units import read_manager, read_unit
 from soci_bootstrap.paths import is_plain
-from soci_bootstrap.unitfiles import read_manager, read_unit
 from tests.fuzz.files import Files
 from tests.fuzz.targets import text
 

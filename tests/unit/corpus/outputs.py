@@ -7,13 +7,14 @@ from pathlib import Path
 
 from nodes import Node, captured, write
 
-from soci_bootstrap import containers, facts, live, paths
-from soci_bootstrap.containerd import parse_version
-from soci_bootstrap.ctr import Ctr
+from soci_bootstrap import facts, paths
 from soci_bootstrap.doctor import outputs
+from soci_bootstrap.facts.containerd import parse_version
+from soci_bootstrap.facts.units import read_unit
+from soci_bootstrap.runtime import mounts, pods
+from soci_bootstrap.runtime.ctr import Ctr
 from soci_bootstrap.state import health
 from soci_bootstrap.system import systemd
-from soci_bootstrap.unitfiles import read_unit
 
 OUTPUTS: Mapping[str, bytes] = {
     "nothing": b"",
@@ -64,7 +65,7 @@ def _running(root: Path, output: bytes) -> None:
         "ctr -n k8s.io namespaces": b"k8s.io\n",
         "ctr -n k8s.io tasks": b"TASK PID STATUS\na 7 RUNNING\n",
     }
-    live.workloads(live.running(Node(root, answers)))
+    pods.workloads(pods.running(Node(root, answers)))
 
 
 def _unit(root: Path, output: bytes) -> None:
@@ -76,7 +77,7 @@ READERS: Mapping[str, Callable[[Path, bytes], object]] = {
     "containerd --version": lambda _, output: parse_version(output),
     "a unit file": _unit,
     "state.json": lambda root, output: health.load(Node(write(root, {paths.HEALTH: output}))),
-    "ctr namespaces, tasks and info": lambda root, output: live.running(Node(root, {"ctr": output})),
+    "ctr namespaces, tasks and info": lambda root, output: pods.running(Node(root, {"ctr": output})),
     "ctr containers info": _running,
     "ctr images": lambda root, output: Ctr(Node(root, {"ctr": output})).unusable_images("soci"),
     "ctr snapshots": lambda root, output: Ctr(Node(root, {"ctr": output})).remove_snapshots("soci"),
@@ -84,10 +85,10 @@ READERS: Mapping[str, Callable[[Path, bytes], object]] = {
     "systemctl show of nodeadm-run": lambda root, output: systemd.nodeadm_is_due(
         Node(root, {"systemctl": output})
     ),
-    "mountinfo": lambda root, output: containers.on_snapshotter(
+    "mountinfo": lambda root, output: mounts.on_snapshotter(
         Node(write(root, {"/proc/self/mountinfo": output})), "/var/lib/containerd/soci"
     ),
-    "mountinfo, its points": lambda root, output: containers.mount_points(
+    "mountinfo, its points": lambda root, output: mounts.mount_points(
         Node(write(root, {"/proc/self/mountinfo": output}))
     ),
     "doctor: systemctl show": lambda _, output: outputs.units(output),

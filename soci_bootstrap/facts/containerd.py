@@ -10,12 +10,13 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from soci_bootstrap import environment, paths
+from soci_bootstrap import paths
 from soci_bootstrap.configfiles import toml
 from soci_bootstrap.configfiles.containerd import NamedSoci, soci_in_config
 from soci_bootstrap.errors import CommandError, WiringError
+from soci_bootstrap.facts import environment
+from soci_bootstrap.facts.units import UnitFile
 from soci_bootstrap.system import System
-from soci_bootstrap.unitfiles import UnitFile
 
 _VERSION = re.compile(rb"(?<![\w.])v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?!\d)")
 

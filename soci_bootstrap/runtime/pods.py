@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from soci_bootstrap import containers
-from soci_bootstrap.ctr import NAMESPACE, Ctr
 from soci_bootstrap.errors import BootstrapError, CommandError
+from soci_bootstrap.runtime import mounts as mounts_
+from soci_bootstrap.runtime.ctr import NAMESPACE, Ctr
 from soci_bootstrap.system import System
 
 AGENTS = {
@@ -150,7 +150,7 @@ def _is_sandbox(container: Running) -> bool:
 
 
 def _unmount(system: System, container: Running) -> None:
-    mounts = [path for path in containers.mount_points(system) if f"/sandboxes/{container.id}/" in path]
+    mounts = [path for path in mounts_.mount_points(system) if f"/sandboxes/{container.id}/" in path]
     if _is_sandbox(container) and container.network.startswith(("/run/netns/", "/var/run/netns/")):
         mounts.append(container.network)
     for path in mounts:

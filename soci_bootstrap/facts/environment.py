@@ -9,8 +9,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable, Mapping
 
+from soci_bootstrap.facts.units import UnitFile, read_manager
 from soci_bootstrap.system import System
-from soci_bootstrap.unitfiles import UnitFile, read_manager
 
 
 def of_service(system: System, unit: UnitFile) -> dict[str, str]:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from soci_bootstrap import containerd as containerd_
-from soci_bootstrap import contentstore, nodeconfig, paths
-from soci_bootstrap import kubelet as kubelet_
-from soci_bootstrap import registries as registries_
+from soci_bootstrap import paths
 from soci_bootstrap.configfiles import containerd as configfiles_containerd
-from soci_bootstrap.errors import CommandError, UnsupportedArchitectureError
+from soci_bootstrap.errors import CommandError
+from soci_bootstrap.facts import containerd as containerd_
+from soci_bootstrap.facts import content_store, nodeconfig
+from soci_bootstrap.facts import kubelet as kubelet_
+from soci_bootstrap.facts import registries as registries_
+from soci_bootstrap.facts.machine import Machine, architecture, this_machine
+from soci_bootstrap.facts.units import UnitFile, read_unit
 from soci_bootstrap.state import memo
 from soci_bootstrap.state.record import Record
 from soci_bootstrap.system import System, resources
 from soci_bootstrap.system.systemd import UnitState, unit_states
-from soci_bootstrap.tuning import Machine
-from soci_bootstrap.unitfiles import UnitFile, read_unit
 
 DECOMPRESSORS = ("igzip", "unpigz")
-ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 @dataclass(frozen=True)
@@ -69,43 +68,10 @@ class Facts:
     nodeadm_dropins: bool
     node_config: nodeconfig.NodeConfig
     ami: AmiSoci
-    store: contentstore.ContentStore
+    store: content_store.ContentStore
     registries: tuple[registries_.Registry, ...] = ()
     programs: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, UnitState] = field(default_factory=dict)
-
-
-def architecture(asked: str | None, machine: str = "") -> str:
-    """SOCI's name for an architecture.
-
-    Args:
-        asked: ``--arch``, which wins.
-        machine: the kernel's name; this machine's by default.
-
-    Raises:
-        UnsupportedArchitectureError: SOCI publishes nothing for it.
-    """
-    if asked:
-        return asked
-    machine = machine or os.uname().machine
-    if machine not in ARCHITECTURES:
-        raise UnsupportedArchitectureError(
-            "the SOCI snapshotter is not published for this architecture",
-            found=machine,
-            expected=" or ".join(ARCHITECTURES),
-            remedy="leave soci-bootstrap out of this node group's userData",
-        )
-    return ARCHITECTURES[machine]
-
-
-def machine(vcpus: int | None = None, memory_gib: float | None = None) -> Machine:
-    """The running machine's cores and memory, or those asked for instead."""
-    if memory_gib is None:
-        with open(paths.MEMINFO, encoding="ascii") as file:
-            memory = next(int(line.split()[1]) for line in file if line.startswith("MemTotal:")) * 1024
-    else:
-        memory = int(memory_gib * (1 << 30))
-    return Machine(vcpus or os.cpu_count() or 1, memory)
 
 
 def observe(
@@ -138,7 +104,7 @@ def observe(
     return Facts(
         live=system.live,
         arch=architecture(arch),
-        machine=machine(vcpus, memory_gib),
+        machine=this_machine(vcpus, memory_gib),
         python=_python(system),
         boot_id=boot_id,
         containerd=containerd,
@@ -147,7 +113,7 @@ def observe(
         nodeadm_dropins=any(paths.NODEADM_DROPINS in line for line in nodeadm_run.values("ExecStart")),
         node_config=_node_config(system, record),
         ami=_ami(system, record),
-        store=contentstore.observe(system, containerd.root),
+        store=content_store.observe(system, containerd.root),
         registries=registries_.observe(system, containerd.config, containerd.config_path, containerd.version),
         programs={name: path for name in DECOMPRESSORS if (path := system.which(name))},
         units=unit_states(system) if units is None else units,

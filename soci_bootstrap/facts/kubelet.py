@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 
 from soci_bootstrap import paths
+from soci_bootstrap.facts.units import UnitFile
 from soci_bootstrap.system import System
-from soci_bootstrap.unitfiles import UnitFile
 
 _ARGUMENT = re.compile(r"--config(-dir)?[= ]+([^\s\"']+)")
 _ENDPOINT_ARGUMENT = re.compile(r"--image-service-endpoint[= ]+([^\s\"']+)")

@@ -1,0 +1,1 @@
+"""The running containerd and SOCI: ctr, images, pods, probe, switch, unwire; standard library only."""

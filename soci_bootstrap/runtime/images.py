@@ -1,0 +1,52 @@
+"""Images of the active snapshotter: import pause, remove records of images that it lacks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.runtime.ctr import Ctr
+from soci_bootstrap.state import health
+from soci_bootstrap.system import System, journal
+
+
+def try_out(ctr: Ctr) -> None:
+    """Import the pause image and probe, side by side: kubelet waits for both.
+
+    Raises:
+        BootstrapError: one of them failed.
+    """
+    from threading import Thread
+
+    failures: list[BootstrapError] = []
+
+    def probe_snapshot() -> None:
+        try:
+            ctr.probe_snapshot("soci")
+        except BootstrapError as error:
+            failures.append(error)
+
+    thread = Thread(target=probe_snapshot)
+    thread.start()
+    try:
+        ctr.import_pause("soci")
+    finally:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def fit_images(system: System, ctr: Ctr, active: str) -> None:
+    """After a switch: CRI would report images as present whose snapshots lie in the other snapshotter."""
+    known = health.load(system)
+    if known.snapshotter == active:
+        return
+    if active != "soci":
+        ctr.import_pause(active)
+    stranded = ctr.unusable_images(active)
+    ctr.remove_images(stranded)
+    if stranded:
+        journal.say(
+            f"removed the records of {len(stranded)} images that {active} lacks; they are pulled again"
+        )
+    health.save(system, replace(known, snapshotter=active))
