@@ -13,7 +13,6 @@ from soci_bootstrap import paths
 from soci_bootstrap.configfiles.containerd_text import named
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.runtime import mounts, probe
-from soci_bootstrap.runtime.images import fit_images, try_out
 from soci_bootstrap.runtime.unwire import config_files, leads_to_soci, snapshotter, unwire
 from soci_bootstrap.state import health
 from soci_bootstrap.state.wiring import Wired, from_json
@@ -41,7 +40,9 @@ def guard(system: System) -> None:
 
 def verify(system: System) -> None:
     """After containerd started, before kubelet does: make its images fit its snapshotter."""
-    from soci_bootstrap.runtime.ctr import Ctr  # the guard, which holds containerd up, has no use for it
+    # The guard, which holds containerd up, has no use for these.
+    from soci_bootstrap.runtime.ctr import Ctr
+    from soci_bootstrap.runtime.images import fit_images, try_out
 
     wired = _wired(system)
     if wired is None:

@@ -20,7 +20,7 @@ from soci_bootstrap.runtime.self_test import Case, cases, faster_than, self_test
 from soci_bootstrap.system import System, resources
 from soci_bootstrap.system.programs import Completed
 
-DATA = Path(resources.__file__).parent / "data"
+DATA = Path(resources.__file__).parents[1] / "data"
 TEXT = b"one layer after the other\n" * 5000
 WHOLE = gzip.compress(TEXT)
 EXTRAS = b"\x1f\x8b\x08\x18" + bytes(6) + b"n" * 300 + b"\0c\0"

@@ -103,7 +103,7 @@ def node(root: Path, address: str, active: str = "active", **programs: nodes.Ans
         "journalctl": b"",
         "ctr -n k8s.io snapshots": b"KEY PARENT KIND\na  Active\n",
         "ctr -n k8s.io images check": f"REF\n{PAUSE} x true\n".encode(),
-        **doctor_programs,
+        **programs,
     }
     return nodes.Node(nodes.write(root, files), answers)
 

@@ -262,11 +262,12 @@ def test_a_signal_leaves_nothing_behind(run, tmp_path) -> None:
 
 STOPPED = """
 import os, sys
-from soci_bootstrap import signals
-from soci_bootstrap.console import Console
-from soci_bootstrap.deadline import Deadline
-from soci_bootstrap.fetch import Request, fetch_binary
-signals.heed()
+from soci_bootstrap.fetch.binary import fetch_binary
+from soci_bootstrap.fetch.release import Request
+from soci_bootstrap.system import signals
+from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.deadline import Deadline
+signals.handle()
 try:
     fetch_binary(Request("0.15.0", "amd64", sha256="0" * 64, mirror=sys.argv[1]), sys.argv[2], Deadline(60),
                  Console(), os.environ)
@@ -356,9 +357,10 @@ def test_every_error_is_one_of_ours() -> None:
 
 MEASURE = """
 import os, re, sys
-from soci_bootstrap.console import Console
-from soci_bootstrap.deadline import Deadline
-from soci_bootstrap.fetch import Request, fetch_binary
+from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.deadline import Deadline
+from soci_bootstrap.fetch.binary import fetch_binary
+from soci_bootstrap.fetch.release import Request
 fetch_binary(Request("0.15.0", "amd64", sha256=sys.argv[2], mirror=sys.argv[1]), sys.argv[3], Deadline(60),
              Console(), os.environ)
 # Not ru_maxrss: that remembers the process which started this one.

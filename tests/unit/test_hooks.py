@@ -452,7 +452,7 @@ def test_guard_and_verify_import_nothing_heavy() -> None:
         "import sys\nfrom soci_bootstrap import hooks\n"
         "print(*sorted(set(sys.modules) & {'requests', 'tomli', 'tomllib', 'tomli_w', 'subprocess',"
         " 'argparse', 'ssl', 'logging', 'soci_bootstrap.facts', 'soci_bootstrap.settings',"
-        " 'soci_bootstrap.programs'}))"
+        " 'soci_bootstrap.system.programs'}))"
     )
     repository = CAPTURED.parents[2]
     done = subprocess.run(

@@ -277,7 +277,9 @@ def test_a_restart_is_looked_at(tmp_path: Path, said: State, config: str, good: 
 @pytest.mark.parametrize("fails", ["", "restart containerd.service", "start kubelet.service"])
 def test_going_back_goes_as_far_as_it_can(tmp_path: Path, monkeypatch, fails: str) -> None:
     fitted: list[str] = []
-    monkeypatch.setattr(switch, "fit_images", lambda system, ctr, active: fitted.append(active))
+    monkeypatch.setattr(
+        "soci_bootstrap.runtime.switch.fit_images", lambda system, ctr, active: fitted.append(active)
+    )
     system = switching(tmp_path, {f"systemctl {fails}": 1} if fails else {})
     failures = Switch(system, trees.QUIET, Deadline(60)).back("overlayfs")
     assert [fails in failure for failure in failures] == ([True] if fails else [])

@@ -34,8 +34,10 @@ PINS = {
     for version in VERSIONS
 }
 PROGRAM = """
-from soci_bootstrap import cli, mirror, releases, resources, retry
-releases.PINNED = {pins!r}
+from soci_bootstrap import cli
+from soci_bootstrap.fetch import mirror, release, retry
+from soci_bootstrap.system import resources
+release.PINNED = {pins!r}
 resources.agent_bytes = lambda: {agent!r}
 mirror.DEFAULT = retry.RetryPolicy(attempts=6, base=0.001)
 cli.entry()

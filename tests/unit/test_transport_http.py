@@ -72,7 +72,7 @@ def test_without_certifi(tmp_path) -> None:
     program = (
         "import sys; sys.path[:0] = sys.argv[1:2]\n"
         "import certifi; assert certifi.where() == '/nowhere'\n"
-        "from soci_bootstrap.transport_http import HttpSource\n"
+        "from soci_bootstrap.fetch.http import HttpSource\n"
         "opened = HttpSource(sys.argv[2], {'SSL_CERT_FILE': sys.argv[3]}).open(0, None, 5.0)\n"
         "sys.stdout.buffer.write(opened.read(100))\n"
     )

@@ -7,7 +7,7 @@ import pytest
 from known import FACTS, facts
 from nodes import write
 
-from soci_bootstrap import paths, units
+from soci_bootstrap import paths
 from soci_bootstrap.errors import WiringError
 from soci_bootstrap.facts import AmiSoci
 from soci_bootstrap.facts.units import UnitFile, read_unit
@@ -187,9 +187,3 @@ def test_a_path_that_would_not_stay_itself(root) -> None:
         wanted(root=root)
     with pytest.raises(WiringError, match="the socket's address"):
         wanted(address=root)
-
-
-def test_what_a_hook_shares_with_a_unit() -> None:
-    from soci_bootstrap import paths
-
-    assert (paths.RESTART_OWED, paths.RESTARTED) == (units.RESTART_OWED, units.RESTARTED)

@@ -8,7 +8,6 @@ import pytest
 from known import FACTS, OTHER, facts
 from nodes import captured
 
-from soci_bootstrap import wiring
 from soci_bootstrap.configfiles import toml
 from soci_bootstrap.configfiles.containerd import NamedSoci
 from soci_bootstrap.errors import StateError, WiringError
@@ -401,14 +400,6 @@ def test_what_the_user_wired_otherwise(config, kubelet, asked, words) -> None:
 def test_the_user_wired_in_the_node_config() -> None:
     config = NodeConfig(static=STATIC, image_endpoint="unix:///run/user.sock")
     assert choose("none", facts(node_config=config), None).warnings == ()
-
-
-def test_constants_agree() -> None:
-    from soci_bootstrap import paths
-
-    assert paths.NODEADM_DROPIN == paths.NODEADM_DROPIN
-    assert paths.CONTAINERD_ENDPOINT == CONTAINERD_ENDPOINT == f"unix://{paths.CONTAINERD_SOCKET}"
-    assert wiring.DEFAULT_ADDRESS == paths.SOCI_ADDRESS == ADDRESS
 
 
 @pytest.mark.parametrize(
