@@ -11,8 +11,8 @@ from soci_bootstrap.errors import BootstrapError, RefusedError, StoppedError
 from soci_bootstrap.system.resources import version
 
 if TYPE_CHECKING:
-    from soci_bootstrap.commandline import CommandLine
     from soci_bootstrap.settings import Settings
+    from soci_bootstrap.settings.commandline import CommandLine
     from soci_bootstrap.system.console import Console
 
 DONE, FAILED, DEGRADED = 0, 1, 2
@@ -69,7 +69,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         if report is not None:
             return _print(_json(report[0]) if "--json" in argv else report[1], DONE)
     started = time.monotonic()
-    from soci_bootstrap import commandline
+    from soci_bootstrap.settings import commandline
     from soci_bootstrap.system.console import Console
 
     line = commandline.parse(argv)

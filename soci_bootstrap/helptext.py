@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from soci_bootstrap import paths
-from soci_bootstrap.options import COMMANDS, ENVIRONMENT_PREFIX, Option, command, options_of
+from soci_bootstrap.settings.options import COMMANDS, ENVIRONMENT_PREFIX, Option, command, options_of
 
 WIDTH = 98
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from soci_bootstrap import paths
 from soci_bootstrap.helptext import EXAMPLES, EXIT_STATUSES, SUMMARY, spelling
-from soci_bootstrap.options import COMMANDS, ENVIRONMENT_PREFIX, OPTIONS
+from soci_bootstrap.settings.options import COMMANDS, ENVIRONMENT_PREFIX, OPTIONS
 
 _FILES = (
     (paths.SETTINGS, "settings, in TOML, with the names of the options; [set] is a table"),

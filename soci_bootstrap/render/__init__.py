@@ -16,12 +16,12 @@ from soci_bootstrap.render.arguments import install_arguments
 from soci_bootstrap.render.imagebuilder import image_builder_component
 from soci_bootstrap.render.launch_template import launch_template
 from soci_bootstrap.render.nodeclass import ec2_node_class
-from soci_bootstrap.render.options import RenderOptions, problems
 from soci_bootstrap.render.packer import packer_template
 from soci_bootstrap.render.request import Request
 from soci_bootstrap.render.ssm import ssm_document
 from soci_bootstrap.render.terraform import terraform_module
 from soci_bootstrap.render.userdata import user_data
+from soci_bootstrap.settings.render import RenderOptions, problems
 
 if TYPE_CHECKING:
     from soci_bootstrap.settings import Settings

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from soci_bootstrap import paths
 from soci_bootstrap.configfiles.kubelet import ENDPOINT
 from soci_bootstrap.errors import UsageError
-from soci_bootstrap.render.options import RenderOptions
+from soci_bootstrap.settings.render import RenderOptions
 
 DEFAULT_NAME = "soci"
 

@@ -6,8 +6,8 @@ import email
 from collections.abc import Sequence
 from pathlib import Path
 
-from soci_bootstrap.render.options import RenderOptions
 from soci_bootstrap.render.request import Request
+from soci_bootstrap.settings.render import RenderOptions
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "render"
 STUB = (GOLDEN / "stub.sh").read_text()

@@ -354,7 +354,7 @@ def test_hooks_run_before_any_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     module.main = hooks_main  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "soci_bootstrap.hook", module)
     monkeypatch.setattr("soci_bootstrap.hook", module, raising=False)
-    monkeypatch.setitem(sys.modules, "soci_bootstrap.commandline", None)
+    monkeypatch.setitem(sys.modules, "soci_bootstrap.settings.commandline", None)
     assert main("hook guard", SOCI_BOOTSTRAP_NONSENSE="1") == 0
     assert seen == [["guard"]]
 

@@ -5,9 +5,10 @@ import subprocess
 
 import pytest
 
-from soci_bootstrap import cli, commandline, completion, helptext, manpage
+from soci_bootstrap import cli, completion, helptext, manpage
 from soci_bootstrap.configfiles.soci_rules import SETTABLE
-from soci_bootstrap.options import COMMAND_NAMES, COMMANDS, OPTIONS, options_of
+from soci_bootstrap.settings import commandline
+from soci_bootstrap.settings.options import COMMAND_NAMES, COMMANDS, OPTIONS, options_of
 from soci_bootstrap.system import resources
 
 

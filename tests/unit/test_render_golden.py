@@ -11,7 +11,7 @@ import pytest
 from render_requests import ARGUMENTS, GOLDEN, NODE_CONFIG, make
 
 from soci_bootstrap.render import render
-from soci_bootstrap.render.options import KINDS
+from soci_bootstrap.settings.render import KINDS
 
 CASES = {
     "userdata.txt": make("userdata"),

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from soci_bootstrap.options import OPTIONS, RENDER_KINDS
-from soci_bootstrap.render.options import KINDS, RenderOptions, problems
+from soci_bootstrap.settings.options import OPTIONS, RENDER_KINDS
+from soci_bootstrap.settings.render import KINDS, RenderOptions, problems
 
 URL = "https://host.example:8443/a/soci-bootstrap.pyz"
 

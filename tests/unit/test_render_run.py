@@ -12,7 +12,7 @@ from soci_bootstrap import settings
 from soci_bootstrap.errors import UsageError
 from soci_bootstrap.render import Result, run
 from soci_bootstrap.render.arguments import install_arguments
-from soci_bootstrap.render.options import KINDS
+from soci_bootstrap.settings.render import KINDS
 from soci_bootstrap.system import resources
 from soci_bootstrap.system.console import Console
 

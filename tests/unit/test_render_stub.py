@@ -12,9 +12,9 @@ import pytest
 from render_requests import ARGUMENTS, make
 
 from soci_bootstrap.render import render
-from soci_bootstrap.render.options import KINDS
 from soci_bootstrap.render.request import Request, bake_script
 from soci_bootstrap.render.userdata import shell_part
+from soci_bootstrap.settings.render import KINDS
 
 STUB = (Path(__file__).parent.parent.parent / "scripts" / "bootstrap.sh").read_text()
 

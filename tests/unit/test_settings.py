@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from soci_bootstrap.errors import StateError, UsageError
-from soci_bootstrap.options import OPTIONS
 from soci_bootstrap.settings import Settings, from_json, load, to_json
+from soci_bootstrap.settings.options import OPTIONS
 
 DIGEST = "ab" * 32
 DEFAULT = "/etc/soci-bootstrap/config.toml"

@@ -9,13 +9,14 @@ from urllib.parse import urlsplit
 import requests
 from requests.structures import CaseInsensitiveDict
 
-from soci_bootstrap import redact, values
+from soci_bootstrap import redact
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.facts import registries
 from soci_bootstrap.fetch import digest as digest_
 from soci_bootstrap.fetch import http, proxies, release, retry
 from soci_bootstrap.fetch.release import Request
 from soci_bootstrap.fetch.source import TransientError
+from soci_bootstrap.settings import values
 from tests.fuzz.targets import text
 
 SEEDS = [

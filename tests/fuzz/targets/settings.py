@@ -11,7 +11,7 @@ from soci_bootstrap.configfiles import soci, soci_rules, toml
 from soci_bootstrap.configfiles.soci import Decompressor
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.facts.machine import Machine
-from soci_bootstrap.options import OPTIONS
+from soci_bootstrap.settings.options import OPTIONS
 from soci_bootstrap.tuning import tune
 from tests.fuzz.targets import text
 

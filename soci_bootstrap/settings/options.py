@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from soci_bootstrap import values
+from soci_bootstrap.settings import values
 
 ENVIRONMENT_PREFIX = "SOCI_BOOTSTRAP_"
 STUB_ENVIRONMENT = ("SOCI_BOOTSTRAP_ZIPAPP_URL", "SOCI_BOOTSTRAP_ZIPAPP_SHA256")

@@ -7,10 +7,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from soci_bootstrap import paths
-from soci_bootstrap.commandline import CommandLine
 from soci_bootstrap.configfiles import soci_rules
 from soci_bootstrap.errors import StateError
-from soci_bootstrap.options import ENVIRONMENT_PREFIX, OPTIONS, STUB_ENVIRONMENT, UNPRIVILEGED, Option
+from soci_bootstrap.settings.commandline import CommandLine
+from soci_bootstrap.settings.options import (
+    ENVIRONMENT_PREFIX,
+    OPTIONS,
+    STUB_ENVIRONMENT,
+    UNPRIVILEGED,
+    Option,
+)
 from soci_bootstrap.suggest import hint
 
 ReadFile = Callable[[str], bytes]

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from soci_bootstrap.configfiles.soci_rules import SETTABLE
-from soci_bootstrap.options import COMMAND_NAMES, OPTIONS, Option, command, options_of
+from soci_bootstrap.settings.options import COMMAND_NAMES, OPTIONS, Option, command, options_of
 from soci_bootstrap.suggest import closest, hint, hint_or_all
 
 _BY_FLAG = {option.flag: option for option in OPTIONS}

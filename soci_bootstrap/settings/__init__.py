@@ -6,18 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from soci_bootstrap import commandline
-from soci_bootstrap.commandline import CommandLine
 from soci_bootstrap.configfiles import soci_rules
 from soci_bootstrap.configfiles.soci_rules import GZIP_ARGS_KEY, GZIP_PATH_KEY
 from soci_bootstrap.errors import StateError, UsageError
 from soci_bootstrap.fetch import release
 from soci_bootstrap.fetch.release import Request
-from soci_bootstrap.options import OPTIONS
-from soci_bootstrap.sources import Given, ReadFile, gather
+from soci_bootstrap.settings import commandline
+from soci_bootstrap.settings.commandline import CommandLine
+from soci_bootstrap.settings.options import OPTIONS
+from soci_bootstrap.settings.sources import Given, ReadFile, gather
 
 if TYPE_CHECKING:
-    from soci_bootstrap.render.options import RenderOptions
+    from soci_bootstrap.settings.render import RenderOptions
 
 USUAL_ARGS = ("-d", "-c")
 """Of igzip, unpigz, gzip and all that are called like these."""
@@ -185,7 +185,7 @@ def _disagreements(settings: Settings, chosen: Mapping[str, Given]) -> Iterator[
 def _render_options(line: CommandLine, values: dict[str, object]) -> RenderOptions:
     from dataclasses import fields
 
-    from soci_bootstrap.render.options import RenderOptions
+    from soci_bootstrap.settings.render import RenderOptions
 
     names = {option.name for option in fields(RenderOptions)}
     own = {name: values.pop(name) for name in list(values) if name in names}
