@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from soci_bootstrap import paths
 from soci_bootstrap.errors import BootstrapError, StateError
 from soci_bootstrap.fetch.binary import Fetched
-from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Restored
-from soci_bootstrap.plan import Step
+from soci_bootstrap.plan.items import Absent, Daemon, File, Item, Link, Restore
+from soci_bootstrap.plan.steps import Step
 from soci_bootstrap.state.backups import back_up, forget_original, restore
 from soci_bootstrap.state.ownership import PathState, state_of
 from soci_bootstrap.state.record import Binary, Managed, Record, save
@@ -57,7 +57,7 @@ class Applier:
         self._open([os.path.dirname(item.path) for item in changing])
         record = self.record
         for item, changed in wanted:
-            if isinstance(item, Restored) or (not changed and item.path in record.managed):
+            if isinstance(item, Restore) or (not changed and item.path in record.managed):
                 continue
             if changed and isinstance(item, File) and item.merged and self._rewritten(item.path):
                 # nodeadm wrote it anew: what it wrote now is what rollback has to leave.
@@ -107,7 +107,7 @@ class Applier:
             self.system.write(item.path, item.data, item.mode)
         elif isinstance(item, Link):
             self.system.link(item.path, item.target)
-        elif isinstance(item, Gone):
+        elif isinstance(item, Absent):
             self.system.remove(item.path)
         else:
             restore(self.system, self.record, item.path)
@@ -213,7 +213,7 @@ def _managed(item: Item, found: Managed | None) -> Managed:
         )
     if isinstance(item, Link):
         return Managed("link", target=item.target, phase=item.phase)
-    if isinstance(item, Gone):
+    if isinstance(item, Absent):
         unwired = _digest(item.unwired) if item.unwired else ""
         return Managed("absent", unwired=unwired, phase=item.phase)
     # A daemon's digest is known once it has been fetched.

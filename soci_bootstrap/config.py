@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 
 from soci_bootstrap import paths
 from soci_bootstrap.configfiles import soci, soci_rules
-from soci_bootstrap.configfiles.soci import Decompressor
+from soci_bootstrap.configfiles.soci import USUAL_ARGS, Decompressor
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.facts import containerd, content_store
 from soci_bootstrap.facts import machine as machine_
 from soci_bootstrap.facts.units import read_unit
-from soci_bootstrap.settings import USUAL_ARGS
+from soci_bootstrap.plan.tuning import tune
 from soci_bootstrap.system import System
-from soci_bootstrap.tuning import tune
 
 if TYPE_CHECKING:
     from soci_bootstrap.settings import Settings
@@ -111,7 +110,7 @@ def _automatic(arch: str, system: System) -> str:
         return "igzip"
     python = _python(system)
     if python is not None:
-        from soci_bootstrap.decompressor import carried
+        from soci_bootstrap.plan.decompressor import carried
 
         if carried(arch, python):
             return "isal"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from soci_bootstrap import __version__, facts, paths, units
-from soci_bootstrap import plan as plan_
+from soci_bootstrap import __version__, facts, paths
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.execution import Execution
@@ -14,7 +13,9 @@ from soci_bootstrap.facts import machine
 from soci_bootstrap.fallback import override, starts_with_soci
 from soci_bootstrap.fetch import release
 from soci_bootstrap.job import Job
-from soci_bootstrap.plan import Step
+from soci_bootstrap.plan import steps as plan_
+from soci_bootstrap.plan import units
+from soci_bootstrap.plan.steps import Step
 from soci_bootstrap.planning import GROUND, Planning
 from soci_bootstrap.remember import memory
 from soci_bootstrap.settings import to_json
@@ -74,7 +75,7 @@ class Convergence:
 
     def _lay_ground(self) -> None:
         """The agent, its boot-time unit and the record: they stay, whatever happens next."""
-        system, items = self._job.system, units.ground(self._job.agent)
+        system, items = self._job.system, units.agent_items(self._job.agent)
         self.steps = plan_.file_steps(items, plan_.observe(system, items, self._job.record), self._job.record)
         self._ground.prepare(self.steps)
         for step in self.steps:

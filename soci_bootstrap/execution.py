@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from soci_bootstrap import paths, preflight, software
 from soci_bootstrap.apply import Applier
-from soci_bootstrap.desired import Desired
 from soci_bootstrap.errors import DecompressorError, StateError
 from soci_bootstrap.facts.registries import direct_urls
 from soci_bootstrap.fetch import reachable
-from soci_bootstrap.items import Daemon
 from soci_bootstrap.job import Job
 from soci_bootstrap.nodeadm import nodeadms_own, nodeadms_part
-from soci_bootstrap.plan import Plan, Step
+from soci_bootstrap.plan.desired import Desired
+from soci_bootstrap.plan.items import Daemon
+from soci_bootstrap.plan.steps import Plan, Step
 from soci_bootstrap.planning import Planning
 from soci_bootstrap.runtime import pods
 from soci_bootstrap.runtime.switch import Switch
@@ -65,7 +65,7 @@ class Execution:
             self.applier.claim(directory)
         self.applier.record = replace(self.applier.record, prepulled=self._planning.prepulled)
         self.applier.prepare(plan.steps)
-        self._apply_phase(plan, Phase.GROUND)
+        self._apply_phase(plan, Phase.AGENT)
         self._apply_phase(plan, Phase.SOFTWARE)
         plan = self._tested(plan)
         self._apply_phase(plan, Phase.CONFIGURATION)

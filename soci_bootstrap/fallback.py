@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 from soci_bootstrap import paths
-from soci_bootstrap import plan as plan_
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.facts import Facts
-from soci_bootstrap.items import File, Gone, Item
+from soci_bootstrap.plan import steps as plan_
+from soci_bootstrap.plan.items import Absent, File, Item
+from soci_bootstrap.plan.wiring import Wiring, for_hooks
 from soci_bootstrap.runtime import mounts
 from soci_bootstrap.runtime.unwire import leads_to_soci, unwire
 from soci_bootstrap.state.record import Phase, Record
 from soci_bootstrap.system import System
-from soci_bootstrap.wiring import Wiring, for_hooks
 
 
 def starts_with_soci(system: System, found: Facts, wiring: Wiring) -> bool:
@@ -37,7 +37,7 @@ def override(system: System, found: Facts, wiring: Wiring, record: Record) -> tu
     wired = for_hooks(wiring, found)
     applier = Applier(system, record)
     items: list[Item] = [
-        item for item in wiring.items if isinstance(item, Gone) and item.path != paths.NODEADM_DROPIN
+        item for item in wiring.items if isinstance(item, Absent) and item.path != paths.NODEADM_DROPIN
     ]
     reload = bool(items)
     if wired.mode == "nodeadm" and wired.fallback:

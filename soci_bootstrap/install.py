@@ -12,7 +12,7 @@ from soci_bootstrap.converge import Convergence
 from soci_bootstrap.errors import BootstrapError, RefusedError, StoppedError
 from soci_bootstrap.facts.machine import architecture
 from soci_bootstrap.job import Job
-from soci_bootstrap.plan import Step
+from soci_bootstrap.plan.steps import Step
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.state.record import load
 from soci_bootstrap.system import System, journal, lock, resources, signals

@@ -10,7 +10,7 @@ from soci_bootstrap import paths
 from soci_bootstrap.configfiles import containerd, containerd_text, kubelet, toml
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.facts.nodeconfig import GATE
-from soci_bootstrap.items import File
+from soci_bootstrap.plan.items import File
 from soci_bootstrap.state.record import Phase
 from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system import System

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from soci_bootstrap import decompressor, image, units
 from soci_bootstrap import facts as facts_
-from soci_bootstrap import plan as plan_
-from soci_bootstrap.desired import Desired, desire, excluded
 from soci_bootstrap.errors import StateError, WiringError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.fetch import release
-from soci_bootstrap.items import Restored
 from soci_bootstrap.job import Job
-from soci_bootstrap.plan import Plan
+from soci_bootstrap.plan import decompressor, units
+from soci_bootstrap.plan import desired as desired_
+from soci_bootstrap.plan import steps as plan_
+from soci_bootstrap.plan.decompressor import excluded
+from soci_bootstrap.plan.desired import Desired, desired_state
+from soci_bootstrap.plan.steps import Plan, drop_restored, leftovers
+from soci_bootstrap.plan.wiring import Wiring, choose, for_hooks
 from soci_bootstrap.settings import to_json
-from soci_bootstrap.state.ownership import PathState, is_original, state_of
 from soci_bootstrap.state.record import Phase, Record, as_recorded
 from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.switch import Effect, effect, rewires
-from soci_bootstrap.system import System
-from soci_bootstrap.wiring import Wiring, choose, for_hooks
 
-GROUND = frozenset(item.path for item in units.ground(b""))
+GROUND = frozenset(item.path for item in units.agent_items(b""))
 """Paths of the agent and its boot-time unit: these stay where a node failed open."""
 
 
@@ -49,12 +48,12 @@ class Planning:
     def make(self) -> Plan:
         """Observe the node and decide; the ground's own items are left out once they are laid."""
         job = self._job
-        desired = desire(job.settings, self.observed(), job.agent, job.record, self.excluded)
+        desired = desired_state(job.settings, self.observed(), job.agent, job.record, self.excluded)
         if job.image:
-            desired = image.without_machine(desired)
+            desired = desired_.without_machine(desired)
         decompressor.look_at(desired.decompressor, job.system)
         self._wanted = frozenset(item.path for item in desired.items)
-        items = [item for item in desired.items if not job.node or item.phase is not Phase.GROUND]
+        items = [item for item in desired.items if not job.node or item.phase is not Phase.AGENT]
         if job.record is not None:
             items += leftovers(job.system, job.record, self._wanted)
         self.plan = self._compared(replace(desired, items=tuple(items)))
@@ -82,7 +81,7 @@ class Planning:
                 # What runs on the builder is nothing to an image, and a chroot has no systemd to ask.
                 units={} if job.image else None,
             )
-            self.seen = image.facts_of(job.system, found) if job.image else found
+            self.seen = desired_.facts_of_image(job.system, found) if job.image else found
         return self.seen
 
     def _compared(self, desired: Desired) -> Plan:
@@ -176,39 +175,3 @@ class Planning:
             and self.let_go(record) == record
             and (not job.image or record.settings == as_recorded(to_json(job.settings)))
         )
-
-
-def leftovers(system: System, record: Record, wanted: Container[str]) -> tuple[Restored, ...]:
-    """What an earlier run put there and this one does not want, as far as it is still ours."""
-    return tuple(
-        Restored("left-over", path, Phase.WIRING)
-        for path in record.managed
-        if path not in wanted and path in record.before and _is_left(system, record, path)
-    )
-
-
-def drop_restored(system: System, record: Record, wanted: Container[str]) -> Record:
-    """The record without what is not wanted any more and stands as it did before us."""
-    done = {
-        path
-        for path in record.managed
-        if path not in wanted and (path not in record.before or _is_done_with(system, record, path))
-    }
-    return replace(
-        record,
-        managed={path: managed for path, managed in record.managed.items() if path not in done},
-        before={path: before for path, before in record.before.items() if path not in done},
-        binary=None if record.binary and record.binary.path in done else record.binary,
-    )
-
-
-def _is_left(system: System, record: Record, path: str) -> bool:
-    """Whether it is ours, and something else stood there before."""
-    ours = state_of(system, record, path) is PathState.INSTALLED
-    return ours and not is_original(system, path, system.entry(path), record.before[path])
-
-
-def _is_done_with(system: System, record: Record, path: str) -> bool:
-    """Whether it needs no putting back; what is both ours and as it was before does not."""
-    as_before = is_original(system, path, system.entry(path), record.before[path])
-    return as_before or state_of(system, record, path) is PathState.REWRITTEN

@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from soci_bootstrap import decompressor, facts, units
-from soci_bootstrap import plan as plan_
-from soci_bootstrap.desired import desire, excluded
+from soci_bootstrap import facts
 from soci_bootstrap.errors import BootstrapError, CommandError, RefusedError, StateError
 from soci_bootstrap.fetch import release
-from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Restored
-from soci_bootstrap.plan import Step
-from soci_bootstrap.planning import leftovers
+from soci_bootstrap.plan import decompressor, units
+from soci_bootstrap.plan import steps as plan_
+from soci_bootstrap.plan.decompressor import excluded
+from soci_bootstrap.plan.desired import desired_state
+from soci_bootstrap.plan.items import Absent, Daemon, File, Item, Link, Restore
+from soci_bootstrap.plan.steps import Step, leftovers
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.state.record import Record, load
 from soci_bootstrap.system import System, resources, systemd
@@ -148,14 +149,14 @@ def run(settings: Settings, console: Console) -> PlanResult:
     agent = resources.agent_bytes() or b""
     version, wiring, reason = settings.soci_version or release.NEWEST, None, None
     try:
-        desired = desire(settings, found, agent, record, excluded(record, settings))
+        desired = desired_state(settings, found, agent, record, excluded(record, settings))
         decompressor.look_at(desired.decompressor, system)
     except RefusedError:
         raise
     except BootstrapError as error:
         if not system.live or settings.strict:
             raise
-        steps, reason = _steps(system, tuple(units.ground(agent)), record), str(error)
+        steps, reason = _steps(system, tuple(units.agent_items(agent)), record), str(error)
     else:
         if record is not None:
             old = leftovers(system, record, frozenset(item.path for item in desired.items))
@@ -194,9 +195,9 @@ def _diffs(system: Visible, steps: tuple[Step, ...]) -> Iterator[tuple[str, str]
         if item is None:
             continue
         entry = system.entry(item.path)
-        if isinstance(item, Gone):
+        if isinstance(item, Absent):
             yield item.path, f"--- {item.path}\n+++ /dev/null\n"
-        elif isinstance(item, Restored):
+        elif isinstance(item, Restore):
             yield item.path, f"{item.path}: as it was before the first install\n"
         elif isinstance(item, Link):
             before = f" (now -> {entry.target})" if entry.kind == "link" else ""

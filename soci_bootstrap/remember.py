@@ -7,13 +7,13 @@ import stat
 from collections.abc import Mapping, Sequence
 
 from soci_bootstrap import paths
-from soci_bootstrap.desired import Desired
 from soci_bootstrap.facts import Facts, content_store, nodeconfig
+from soci_bootstrap.plan.desired import Desired
+from soci_bootstrap.plan.wiring import for_hooks
 from soci_bootstrap.runtime.unwire import config_files
 from soci_bootstrap.state import memo
 from soci_bootstrap.state.record import Record, load
 from soci_bootstrap.system import System
-from soci_bootstrap.wiring import for_hooks
 
 
 def memory(

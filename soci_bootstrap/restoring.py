@@ -114,7 +114,7 @@ class Rollback:
             self._runtime.restart()
         self._restore_phase(Phase.SOFTWARE)
         self._remove_root()
-        self._restore_phase(Phase.GROUND)
+        self._restore_phase(Phase.AGENT)
         self._remove_ours()
 
     def _begin(self) -> None:

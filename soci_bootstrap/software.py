@@ -6,11 +6,10 @@ import os
 from contextlib import suppress
 
 from soci_bootstrap.apply import Applier
-from soci_bootstrap.configfiles.soci import Decompressor
-from soci_bootstrap.desired import UNPIGZ_ARGS
+from soci_bootstrap.configfiles.soci import USUAL_ARGS, Decompressor
 from soci_bootstrap.errors import BootstrapError, DecompressorError
 from soci_bootstrap.facts import Facts, environment
-from soci_bootstrap.items import Daemon
+from soci_bootstrap.plan.items import Daemon
 from soci_bootstrap.runtime import self_test
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.system import System
@@ -73,7 +72,7 @@ def prove(chosen: Decompressor, system: System, found: Facts, *, compare: bool) 
     unpigz = found.programs.get("unpigz")
     if not compare or chosen.kind != "isal" or found.arch != "arm64" or unpigz is None:
         return
-    if not self_test.faster_than(chosen.path, chosen.args, unpigz, UNPIGZ_ARGS, system):
+    if not self_test.faster_than(chosen.path, chosen.args, unpigz, USUAL_ARGS, system):
         raise DecompressorError(
             "ours does not pay on this processor",
             found="unpigz as fast in a short comparison",

@@ -7,7 +7,7 @@ from enum import Enum
 
 from soci_bootstrap import paths
 from soci_bootstrap.facts import Facts
-from soci_bootstrap.items import File, Item
+from soci_bootstrap.plan.items import File, Item
 from soci_bootstrap.runtime import pods
 from soci_bootstrap.runtime.unwire import snapshotter
 from soci_bootstrap.state import health

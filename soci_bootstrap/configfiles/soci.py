@@ -8,6 +8,9 @@ from soci_bootstrap import paths
 from soci_bootstrap.configfiles.soci_rules import KEYS, validate
 from soci_bootstrap.errors import StateError
 
+USUAL_ARGS = ("-d", "-c")
+"""Of igzip, unpigz, gzip and all that are called like these."""
+
 HEADER = (
     "# Written by soci-bootstrap, which tunes it to the node at install and at each boot: edits are\n"
     "# overwritten. Change it with `soci-bootstrap install --set KEY=VALUE`, or in [set] of\n"

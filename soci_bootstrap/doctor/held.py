@@ -9,7 +9,6 @@ from soci_bootstrap import paths
 from soci_bootstrap.configfiles import containerd_text
 from soci_bootstrap.configfiles import kubelet as configfiles_kubelet
 from soci_bootstrap.configfiles.containerd_text import KEY, TABLES
-from soci_bootstrap.desired import Desired
 from soci_bootstrap.doctor import outputs
 from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import ARGUMENTS, Daemon, Held, Kubelet
@@ -17,6 +16,7 @@ from soci_bootstrap.doctor.units import PATHS
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.facts import kubelet as kubelet_
 from soci_bootstrap.facts.units import read_unit
+from soci_bootstrap.plan.desired import Desired
 from soci_bootstrap.runtime.unwire import config_files
 from soci_bootstrap.state.record import Record
 from soci_bootstrap.state.wiring import Wired

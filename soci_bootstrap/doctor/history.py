@@ -120,7 +120,7 @@ def _changes(node: Node) -> list[str]:
 def _only_discards(node: Node) -> bool:
     """Layers that kept `discard_unpacked_layers` off are gone by now: leaving it off costs little."""
     from soci_bootstrap.configfiles import toml
-    from soci_bootstrap.items import File
+    from soci_bootstrap.plan.items import File
 
     if isinstance(node.desired, Unseen) or isinstance(node.document, Unseen):
         return False

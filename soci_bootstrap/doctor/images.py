@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from soci_bootstrap import paths
-from soci_bootstrap.desired import DISCARD_FIXED_IN
 from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL
 from soci_bootstrap.doctor.node import Effective, Node
+from soci_bootstrap.plan.desired import DISCARD_FIXED_IN
 from soci_bootstrap.state.record import Binary
 
 

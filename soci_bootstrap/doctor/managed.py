@@ -7,7 +7,7 @@ import hashlib
 from soci_bootstrap import paths
 from soci_bootstrap.doctor.finding import Finding, Seen, Unseen, fail, ok, skip, warn
 from soci_bootstrap.doctor.node import Held, Node
-from soci_bootstrap.items import File, Gone, Item, Link
+from soci_bootstrap.plan.items import Absent, File, Item, Link
 from soci_bootstrap.state.record import Managed
 from soci_bootstrap.state.wiring import from_json as wired_from_json
 
@@ -107,4 +107,4 @@ def _managed(item: Item) -> Managed | None:
         return Managed("file", item.mode, hashlib.sha256(item.data).hexdigest())
     if isinstance(item, Link):
         return Managed("link", target=item.target)
-    return Managed("absent") if isinstance(item, Gone) else None
+    return Managed("absent") if isinstance(item, Absent) else None

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from soci_bootstrap import paths
-from soci_bootstrap.desired import Desired
 from soci_bootstrap.doctor.finding import Seen, Unseen
 from soci_bootstrap.facts.content_store import ContentStore
 from soci_bootstrap.facts.machine import Machine
 from soci_bootstrap.facts.nodeconfig import NodeConfig
+from soci_bootstrap.plan.desired import Desired
 from soci_bootstrap.state.health import State
 from soci_bootstrap.state.record import Record
 from soci_bootstrap.system.tree import ABSENT, Entry

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from soci_bootstrap import facts, paths
-from soci_bootstrap.desired import Desired, desire
 from soci_bootstrap.doctor import filesystems, held, programs
 from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
 from soci_bootstrap.doctor.node import Containerd, Kubelet, Node
 from soci_bootstrap.facts import Facts, containerd, content_store, kubelet, nodeconfig, registries
 from soci_bootstrap.facts.units import read_unit
+from soci_bootstrap.plan.desired import Desired, desired_state
 from soci_bootstrap.settings import from_json
 from soci_bootstrap.state.record import Record
 from soci_bootstrap.state.wiring import Wired
@@ -35,7 +35,7 @@ def observe(system: System, record: Seen[Record | None]) -> tuple[Facts, Seen[De
 def _desired(system: System, record: Record | None, observed: Facts) -> Desired:
     settings = from_json(record.settings if record else {}, "install")
     excluded = frozenset(record.excluded if record and settings.decompressor == "auto" else ())
-    return desire(settings, observed, system.read(paths.AGENT) or b"", record, excluded)
+    return desired_state(settings, observed, system.read(paths.AGENT) or b"", record, excluded)
 
 
 def add(node: Node, system: System, planned: Seen[tuple[Facts, Seen[Desired]]], wired: Wired | None) -> Node:

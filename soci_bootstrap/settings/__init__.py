@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from soci_bootstrap.configfiles import soci_rules
+from soci_bootstrap.configfiles.soci import USUAL_ARGS
 from soci_bootstrap.configfiles.soci_rules import GZIP_ARGS_KEY, GZIP_PATH_KEY
 from soci_bootstrap.errors import StateError, UsageError
 from soci_bootstrap.fetch import release
@@ -19,8 +20,6 @@ from soci_bootstrap.settings.sources import Given, ReadFile, gather
 if TYPE_CHECKING:
     from soci_bootstrap.settings.render import RenderOptions
 
-USUAL_ARGS = ("-d", "-c")
-"""Of igzip, unpigz, gzip and all that are called like these."""
 
 _FETCHING = ("install", "bake", "plan", "render", "mirror")
 """Commands that fetch a release, or have one fetched."""

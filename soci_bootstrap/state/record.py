@@ -247,7 +247,7 @@ def backup_name(path: str) -> str:
 class Phase(IntEnum):
     """The order of change. Wiring comes last: everything before it leaves a node that joins."""
 
-    GROUND = 0
+    AGENT = 0
     """The agent, its boot-time unit: what a failed install leaves behind, for the next try."""
     SOFTWARE = 1
     CONFIGURATION = 2

@@ -9,11 +9,12 @@ import pytest
 import trees
 from nodes import Node, write
 
-from soci_bootstrap import decompressor, paths, preflight
+from soci_bootstrap import paths, preflight
 from soci_bootstrap.converge import Convergence
 from soci_bootstrap.errors import BootstrapError, DecompressorError
 from soci_bootstrap.job import Job
 from soci_bootstrap.paths import NODEADM_DROPIN
+from soci_bootstrap.plan import decompressor
 from soci_bootstrap.runtime import self_test as self_test_
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.state import memo

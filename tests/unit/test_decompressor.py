@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from soci_bootstrap import paths
-from soci_bootstrap.decompressor import carried
 from soci_bootstrap.errors import CommandError, DecompressorError
+from soci_bootstrap.plan.decompressor import carried
 from soci_bootstrap.runtime.self_test import Case, cases, faster_than, self_test
 from soci_bootstrap.system import System, resources
 from soci_bootstrap.system.programs import Completed

@@ -5,18 +5,19 @@ from dataclasses import replace
 import pytest
 from known import FACTS, facts
 
-from soci_bootstrap import decompressor, paths
+from soci_bootstrap import paths
 from soci_bootstrap.configfiles import toml
 from soci_bootstrap.configfiles.containerd import NamedSoci
-from soci_bootstrap.decompressor import CarriedFile
-from soci_bootstrap.desired import Desired, desire
 from soci_bootstrap.errors import DecompressorError, UsageError, WiringError
 from soci_bootstrap.facts import AmiSoci
 from soci_bootstrap.facts.content_store import ContentStore
 from soci_bootstrap.facts.nodeconfig import NodeConfig
 from soci_bootstrap.fetch import release
-from soci_bootstrap.items import Daemon, File
 from soci_bootstrap.paths import DAEMON, SOCI_CONFIG, SOCI_CONFIG_BESIDE_GATE
+from soci_bootstrap.plan import decompressor
+from soci_bootstrap.plan.decompressor import CarriedFile
+from soci_bootstrap.plan.desired import Desired, desired_state
+from soci_bootstrap.plan.items import Daemon, File
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.state.record import Binary, Record
 from soci_bootstrap.system.systemd import UnitState
@@ -48,7 +49,7 @@ def a_library(monkeypatch):
 
 
 def wanted(found=FACTS, record=None, excluded=frozenset(), **changes) -> Desired:
-    return desire(replace(SETTINGS, **changes), found, b"agent", record, excluded)
+    return desired_state(replace(SETTINGS, **changes), found, b"agent", record, excluded)
 
 
 def config(desired: Desired) -> dict:
@@ -165,7 +166,7 @@ def test_the_discard_rule(store, discard) -> None:
 
 def test_the_discard_rule_is_one_by_version(monkeypatch) -> None:
     found = facts(store=ContentStore(foreign_layer="sha256:ab"))
-    monkeypatch.setattr("soci_bootstrap.desired.DISCARD_FIXED_IN", (0, 15, 1))
+    monkeypatch.setattr("soci_bootstrap.plan.desired.DISCARD_FIXED_IN", (0, 15, 1))
     assert config(wanted(found, soci_version="0.15.1"))["discard_unpacked_layers"] is True
     assert config(wanted(found, soci_version="0.15.0"))["discard_unpacked_layers"] is False
 

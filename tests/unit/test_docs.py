@@ -16,12 +16,12 @@ from render_requests import DIGEST, NODE_CONFIG, STUB
 from soci_bootstrap import settings
 from soci_bootstrap.configfiles.soci import Decompressor
 from soci_bootstrap.facts.machine import Machine
+from soci_bootstrap.plan.tuning import tune
 from soci_bootstrap.render import run
 from soci_bootstrap.settings.options import COMMANDS, OPTIONS
 from soci_bootstrap.settings.render import KINDS
 from soci_bootstrap.system import resources
 from soci_bootstrap.system.console import Console
-from soci_bootstrap.tuning import tune
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -11,7 +11,6 @@ import pytest
 
 from soci_bootstrap.configfiles import soci, toml
 from soci_bootstrap.configfiles.soci import Decompressor
-from soci_bootstrap.desired import Desired
 from soci_bootstrap.doctor import table
 from soci_bootstrap.doctor.finding import EXIT_STATUS, NEEDS_ROOT, Check, Status, Unseen, attempt, verdict
 from soci_bootstrap.doctor.node import (
@@ -34,7 +33,6 @@ from soci_bootstrap.errors import CommandError, StateError
 from soci_bootstrap.facts.content_store import ContentStore
 from soci_bootstrap.facts.machine import Machine
 from soci_bootstrap.facts.nodeconfig import NodeConfig
-from soci_bootstrap.items import File, Gone
 from soci_bootstrap.paths import (
     AGENT,
     CONTAINERD_DROPIN,
@@ -45,12 +43,14 @@ from soci_bootstrap.paths import (
     SOCI_CONFIG,
     SOCI_ROOT,
 )
+from soci_bootstrap.plan.desired import Desired
+from soci_bootstrap.plan.items import Absent, File
+from soci_bootstrap.plan.tuning import tune
+from soci_bootstrap.plan.wiring import Wiring
 from soci_bootstrap.state.health import State
 from soci_bootstrap.state.record import Binary as Recorded
 from soci_bootstrap.state.record import Managed, Phase, Record
 from soci_bootstrap.system.tree import ABSENT, Entry
-from soci_bootstrap.tuning import tune
-from soci_bootstrap.wiring import Wiring
 
 GIB = 1 << 30
 UNPIGZ = Decompressor("unpigz", "/usr/bin/unpigz", ("-d", "-c"))
@@ -217,7 +217,7 @@ def without_dropin() -> Node:
     return recorded(managed={path: managed for path, managed in MANAGED.items() if path != NODEADM_DROPIN})
 
 
-WIRED_BY_THE_USER = replace(DESIRED, items=(Gone("wiring", NODEADM_DROPIN, Phase.WIRING),))
+WIRED_BY_THE_USER = replace(DESIRED, items=(Absent("wiring", NODEADM_DROPIN, Phase.WIRING),))
 SMALLER = tune(Machine(2, 4 * GIB), UNPIGZ, discard_unpacked_layers=True)
 KEEPING = tune(Machine(8, 32 * GIB), UNPIGZ, discard_unpacked_layers=False)
 EDITED = Held(Entry("file", 0o644), "0" * 64)
@@ -590,7 +590,7 @@ CASES = [
         "plan",
         replace(
             WELL,
-            desired=replace(DESIRED, items=(Gone("gate", GATE_DROPIN, Phase.WIRING),)),
+            desired=replace(DESIRED, items=(Absent("gate", GATE_DROPIN, Phase.WIRING),)),
             files={**HELD, GATE_DROPIN: EDITED},
         ),
         "warn",

@@ -11,8 +11,8 @@ import pytest
 from soci_bootstrap import switch
 from soci_bootstrap.errors import CommandError, PreflightError
 from soci_bootstrap.facts import Facts
-from soci_bootstrap.items import File, Gone
 from soci_bootstrap.paths import NODEADM_DROPIN
+from soci_bootstrap.plan.items import Absent, File
 from soci_bootstrap.runtime import pods
 from soci_bootstrap.runtime.pods import Running
 from soci_bootstrap.runtime.switch import Switch
@@ -173,7 +173,7 @@ KEPT = {NODEADM_DROPIN: Managed("file", 0o644, switch._digest(b"{}"), phase=Phas
         (FILE, "nodeadm", replace(INSTALLED, outcome="degraded", managed=KEPT), True),
         # What was merged is read by containerd's next start: it has to be told.
         (FILE, "direct", replace(INSTALLED, managed=KEPT), True),
-        (Gone("wiring", NODEADM_DROPIN, Phase.WIRING), "nodeadm", replace(INSTALLED, managed=KEPT), True),
+        (Absent("wiring", NODEADM_DROPIN, Phase.WIRING), "nodeadm", replace(INSTALLED, managed=KEPT), True),
         (replace(FILE, phase=Phase.CONFIGURATION), "nodeadm", None, False),
     ],
 )

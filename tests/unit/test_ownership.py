@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 from nodes import write
 
-from soci_bootstrap.items import Restored
 from soci_bootstrap.paths import SOCI_ADDRESS
-from soci_bootstrap.planning import drop_restored, leftovers
+from soci_bootstrap.plan.items import Restore
+from soci_bootstrap.plan.steps import drop_restored, leftovers
 from soci_bootstrap.state.backups import back_up, restore, sweep
 from soci_bootstrap.state.ownership import PathState, mentions_us, state_of
 from soci_bootstrap.state.record import Before, Binary, Managed, Phase, Record
@@ -190,7 +190,7 @@ def test_what_is_not_wanted_any_more(tmp_path) -> None:
     write(tmp_path, {"/etc/a": "ours", "/etc/b": "ours", "/etc/d": "someone else's"})
     wanted = {"/etc/b"}
     # Ours and not wanted goes; c is as it was, d another's, e was never recorded.
-    assert leftovers(system, record, wanted) == (Restored("left-over", "/etc/a", Phase.WIRING),)
+    assert leftovers(system, record, wanted) == (Restore("left-over", "/etc/a", Phase.WIRING),)
     kept = drop_restored(system, record, wanted)
     assert set(kept.managed) == {"/etc/a", "/etc/b", "/etc/d"}
     assert set(kept.before) == {"/etc/a", "/etc/b", "/etc/d"}

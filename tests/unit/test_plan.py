@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from known import FACTS, OTHER, facts
 from nodes import write
 
-from soci_bootstrap import decompressor
 from soci_bootstrap.apply import Applier
 from soci_bootstrap.configfiles.containerd import NamedSoci
-from soci_bootstrap.desired import Desired, desire
 from soci_bootstrap.facts import AmiSoci
 from soci_bootstrap.facts.kubelet import Kubelet
 from soci_bootstrap.facts.nodeconfig import NodeConfig
 from soci_bootstrap.fetch import release
-from soci_bootstrap.items import Daemon, File, Gone, Link, Restored
 from soci_bootstrap.paths import DAEMON, SOCI_SERVICE, SOCI_SOCKET
-from soci_bootstrap.plan import Observed, Step, compare, file_steps, observe
+from soci_bootstrap.plan import decompressor
+from soci_bootstrap.plan.desired import Desired, desired_state
+from soci_bootstrap.plan.items import Absent, Daemon, File, Link, Restore
+from soci_bootstrap.plan.steps import Observed, Step, compare, file_steps, observe
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.state.record import Binary, Phase, Record
 from soci_bootstrap.system import System
@@ -39,7 +39,7 @@ def no_library(monkeypatch):
 
 
 def wanted(found=FACTS, record=None, **changes) -> Desired:
-    return desire(Settings(command="install", **changes), found, b"agent", record)
+    return desired_state(Settings(command="install", **changes), found, b"agent", record)
 
 
 # -- what differs -------------------------------------------------------------------------------
@@ -68,10 +68,10 @@ def digest(data: bytes) -> str:
         (LINK, Entry("link", target="/other"), "", None, True),
         (LINK, Entry("file"), "", None, True),
         (LINK, ABSENT, "", None, True),
-        (Gone("x", "/etc/x", Phase.WIRING), ABSENT, "", None, False),
-        (Gone("x", "/etc/x", Phase.WIRING), Entry("file"), "", None, True),
-        (Gone("x", "/etc/x", Phase.WIRING), Entry("link", target="/dev/null"), "", None, True),
-        (Restored("x", "/etc/x", Phase.WIRING), ABSENT, "", None, True),
+        (Absent("x", "/etc/x", Phase.WIRING), ABSENT, "", None, False),
+        (Absent("x", "/etc/x", Phase.WIRING), Entry("file"), "", None, True),
+        (Absent("x", "/etc/x", Phase.WIRING), Entry("link", target="/dev/null"), "", None, True),
+        (Restore("x", "/etc/x", Phase.WIRING), ABSENT, "", None, True),
         (DAEMON_ITEM, STANDS, "", Record(binary=BINARY), False),
         (DAEMON_ITEM, STANDS, "", None, True),
         (DAEMON_ITEM, STANDS, "", Record(), True),

@@ -73,7 +73,7 @@ def test_the_contracts_object(settings) -> None:
 
 
 def test_steps_without_a_file_have_no_path() -> None:
-    from soci_bootstrap.plan import Step
+    from soci_bootstrap.plan.steps import Step
 
     steps = (Step("daemon-reload", None, True), Step("preflight", None, False))
     result = preview.PlanResult(steps, {}, "none", "0.15.0", ("x",))

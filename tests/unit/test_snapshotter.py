@@ -8,7 +8,7 @@ from soci_bootstrap.configfiles import soci, soci_rules, toml
 from soci_bootstrap.configfiles.soci import Decompressor, ParallelPull
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.facts.machine import Machine
-from soci_bootstrap.tuning import tune
+from soci_bootstrap.plan.tuning import tune
 
 IGZIP = Decompressor("igzip", "/usr/bin/igzip", ("-d", "-c"))
 

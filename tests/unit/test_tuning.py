@@ -5,7 +5,7 @@ import pytest
 from soci_bootstrap.configfiles import soci_rules
 from soci_bootstrap.configfiles.soci import Decompressor, ParallelPull
 from soci_bootstrap.facts.machine import Machine
-from soci_bootstrap.tuning import UNPACK_BYTES, tune
+from soci_bootstrap.plan.tuning import UNPACK_BYTES, tune
 
 GIB = 1 << 30
 UNPIGZ = Decompressor("unpigz", "/usr/bin/unpigz", ("-d", "-c"))

@@ -11,12 +11,12 @@ from soci_bootstrap import paths
 from soci_bootstrap.errors import WiringError
 from soci_bootstrap.facts import AmiSoci
 from soci_bootstrap.facts.units import UnitFile, read_unit
-from soci_bootstrap.items import File, Link
 from soci_bootstrap.paths import RESTART_OWED, RESTARTED, SOCI_ADDRESS, SOCI_SERVICE, SOCI_SOCKET
+from soci_bootstrap.plan.items import File, Link
+from soci_bootstrap.plan.units import agent_items, soci_items
 from soci_bootstrap.state import memo
 from soci_bootstrap.state.record import Phase
 from soci_bootstrap.system import System, resources
-from soci_bootstrap.units import ground, snapshotter
 
 ETC = "/etc/systemd/system"
 ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.soci"
@@ -34,7 +34,7 @@ NEVER = {
 
 
 def wanted(found=FACTS, address=SOCI_ADDRESS, root=ROOT, daemon=DAEMON, config=CONFIG) -> dict:
-    return {item.name: item for item in snapshotter(found, daemon, config, address, root)}
+    return {item.name: item for item in soci_items(found, daemon, config, address, root)}
 
 
 def applied(tmp_path, items, name: str, **others: str) -> UnitFile:
@@ -50,13 +50,13 @@ def one(unit: UnitFile, key: str, section: str = "Service") -> str:
 
 
 def test_the_ground() -> None:
-    agent, unit, link = ground(b"zipapp")
+    agent, unit, link = agent_items(b"zipapp")
     assert isinstance(agent, File)
     assert isinstance(unit, File)
     assert isinstance(link, Link)
     assert (agent.path, agent.data, agent.mode) == ("/usr/local/sbin/soci-bootstrap", b"zipapp", 0o755)
     assert (link.path, link.target) == (f"{ETC}/multi-user.target.wants/soci-bootstrap.service", unit.path)
-    assert {item.phase for item in (agent, unit, link)} == {Phase.GROUND}
+    assert {item.phase for item in (agent, unit, link)} == {Phase.AGENT}
     assert b"TimeoutStartSec=10" in unit.data
     assert b"TimeoutStopSec=2\n" in unit.data
     assert f"ConditionPathExists=!{memo.PLANNED}\n".encode() in unit.data

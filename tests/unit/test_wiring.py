@@ -16,10 +16,10 @@ from soci_bootstrap.facts.containerd import Containerd
 from soci_bootstrap.facts.kubelet import Kubelet
 from soci_bootstrap.facts.nodeconfig import NodeConfig
 from soci_bootstrap.facts.registries import Registry
-from soci_bootstrap.items import File, Gone
 from soci_bootstrap.paths import CONTAINERD_ENDPOINT, KUBELET_DROPINS, NODEADM_DROPIN
+from soci_bootstrap.plan.items import Absent, File
+from soci_bootstrap.plan.wiring import Wiring, choose, for_hooks
 from soci_bootstrap.state.record import Phase
-from soci_bootstrap.wiring import Wiring, choose, for_hooks
 
 ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
 ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.soci"
@@ -189,7 +189,7 @@ def test_a_static_wiring_is_not_duplicated(config, endpoint) -> None:
     (item,) = chosen.items
     if endpoint is None:
         # And what overrode it after failing open goes.
-        assert isinstance(item, Gone)
+        assert isinstance(item, Absent)
         assert item.path == NODEADM_DROPIN
     else:
         assert spec(file(chosen, "wiring").data) == {
@@ -248,7 +248,7 @@ def test_the_gate_is_turned_off() -> None:
     assert spec(file(chosen, "wiring").data)["featureGates"] == {"FastImagePull": False}
     assert chosen.fallback is not None
     assert spec(chosen.fallback)["featureGates"] == {"FastImagePull": False}
-    gone = next(item for item in chosen.items if isinstance(item, Gone))
+    gone = next(item for item in chosen.items if isinstance(item, Absent))
     assert gone.path == "/etc/systemd/system/containerd.service.d/10-soci-snapshotter.conf"
     assert gone.phase < Phase.WIRING
 

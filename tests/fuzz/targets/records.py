@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from soci_bootstrap import paths, settings
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.planning import leftovers
+from soci_bootstrap.plan.steps import leftovers
 from soci_bootstrap.state import memo, wiring
 from soci_bootstrap.state import record as record_
 from soci_bootstrap.state.ownership import state_of

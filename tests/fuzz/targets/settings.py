@@ -11,8 +11,8 @@ from soci_bootstrap.configfiles import soci, soci_rules, toml
 from soci_bootstrap.configfiles.soci import Decompressor
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.facts.machine import Machine
+from soci_bootstrap.plan.tuning import tune
 from soci_bootstrap.settings.options import OPTIONS
-from soci_bootstrap.tuning import tune
 from tests.fuzz.targets import text
 
 _NAMES = [option.variable for option in OPTIONS if option.name not in {"config", "root"}]

@@ -37,7 +37,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Gone:
+class Absent:
     """A file that must not be there; rollback brings it back.
 
     Attributes:
@@ -69,7 +69,7 @@ class Daemon:
 
 
 @dataclass(frozen=True)
-class Restored:
+class Restore:
     """Something of ours that is not wanted any more: what stood there before comes back."""
 
     name: str
@@ -77,4 +77,4 @@ class Restored:
     phase: Phase
 
 
-Item = Union[File, Link, Gone, Daemon, Restored]
+Item = Union[File, Link, Absent, Daemon, Restore]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from soci_bootstrap import __version__, paths, tuning, units, wiring
-from soci_bootstrap import decompressor as carried_
+from soci_bootstrap import paths
 from soci_bootstrap.configfiles import soci
 from soci_bootstrap.configfiles.soci import Decompressor
-from soci_bootstrap.errors import DecompressorError, WiringError
-from soci_bootstrap.facts import Facts
+from soci_bootstrap.errors import WiringError
+from soci_bootstrap.facts import Facts, nodeconfig
 from soci_bootstrap.fetch import release
-from soci_bootstrap.items import Daemon, File, Item
+from soci_bootstrap.plan import tuning, units, wiring
+from soci_bootstrap.plan.decompressor import choose
+from soci_bootstrap.plan.items import Daemon, File, Item
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.state.record import Phase, Record
+from soci_bootstrap.system import System
 
-IGZIP_ARGS = UNPIGZ_ARGS = ("-d", "-c")
 DISCARD_FIXED_IN: tuple[int, int, int] | None = None
 """The first SOCI release without issue 2035; a fix is merged upstream but in no release yet."""
 
@@ -42,7 +43,7 @@ class Desired:
     sha256: str | None
 
 
-def desire(
+def desired_state(
     settings: Settings,
     facts: Facts,
     agent: bytes,
@@ -67,28 +68,21 @@ def desire(
     _refuse_other_root(chosen, facts)
     daemon, version, sha256 = _daemon(settings, facts, record)
     config = paths.SOCI_CONFIG_BESIDE_GATE if facts.node_config.gate else paths.SOCI_CONFIG
-    inflater, files = _decompressor(settings, facts, excluded)
+    inflater, files = choose(settings, facts, excluded)
     pull = tuning.tune(
         facts.machine,
         inflater,
         discard_unpacked_layers=facts.store.may_discard or _discard_is_safe(version),
         overrides=settings.parallel_pull,
     )
-    items: list[Item] = list(units.ground(agent))
+    items: list[Item] = list(units.agent_items(agent))
     if daemon == paths.DAEMON:
         items.append(Daemon("binary", paths.DAEMON, version, facts.arch, sha256))
     items += files
     items.append(File("config", config, soci.render(pull), Phase.CONFIGURATION))
-    items += units.snapshotter(facts, daemon, config, chosen.address, chosen.root)
+    items += units.soci_items(facts, daemon, config, chosen.address, chosen.root)
     items += chosen.items
     return Desired(tuple(items), chosen, inflater, daemon, config, version, sha256)
-
-
-def excluded(record: Record | None, settings: Settings) -> frozenset[str]:
-    """What an earlier run of this version found out about `auto`'s candidates on this node."""
-    if record is None or record.agent != __version__ or settings.decompressor != "auto":
-        return frozenset()
-    return frozenset(record.excluded)
 
 
 def _refuse_stranding(settings: Settings, facts: Facts, record: Record | None) -> None:
@@ -148,30 +142,17 @@ def _discard_is_safe(version: str) -> bool:
     return DISCARD_FIXED_IN is not None and release.parse_version(version) >= DISCARD_FIXED_IN
 
 
-def _decompressor(
-    settings: Settings, facts: Facts, excluded: frozenset[str]
-) -> tuple[Decompressor, list[Item]]:
-    """The decompressor to name, and the files it needs: igzip, ours, unpigz, none."""
-    asked = settings.decompressor
-    if asked.startswith("/"):
-        return Decompressor("path", asked, settings.decompressor_args or ()), []
-    ours = carried_.carried(facts.arch, facts.python) if facts.python else None
-    available: dict[str, Decompressor] = {"none": Decompressor("none")}
-    if ours:
-        available["isal"] = Decompressor("isal", paths.DECOMPRESSOR)
-    for name, args in (("igzip", IGZIP_ARGS), ("unpigz", UNPIGZ_ARGS)):
-        if name in facts.programs:
-            available[name] = Decompressor(name, facts.programs[name], args)
-    order = ("igzip", "isal", "unpigz", "none") if asked == "auto" else (asked,)
-    kind = next((name for name in order if name in available and name not in excluded), None)
-    if kind is None:
-        raise DecompressorError(
-            f"the decompressor {asked} can't be used on this node",
-            found="it failed its self-test" if asked in excluded else "it is not here",
-            expected=f"one of {', '.join(sorted(available))}",
-            remedy="use --decompressor auto",
-        )
-    files: list[Item] = []
-    if kind == "isal" and ours:
-        files = [File("decompressor", file.path, file.data, Phase.SOFTWARE, file.mode) for file in ours]
-    return available[kind], files
+def facts_of_image(system: System, builder: Facts) -> Facts:
+    """The image's own facts: not what runs on the builder, nor what its userData said.
+
+    Other files in nodeadm.d count; they are part of the image.
+    """
+    return replace(builder, live=False, boot_id="", node_config=nodeconfig.read(system, cached=False))
+
+
+def without_machine(desired: Desired) -> Desired:
+    """What goes into an image; the boot-time unit writes config.toml and wires, on each machine anew."""
+    items = tuple(
+        item for item in desired.items if item.phase is not Phase.WIRING and item.path != desired.config
+    )
+    return replace(desired, items=items)

@@ -15,7 +15,12 @@ from soci_bootstrap.system import System, resources
 
 if TYPE_CHECKING:
     from soci_bootstrap.configfiles.soci import Decompressor
-
+from soci_bootstrap import __version__
+from soci_bootstrap.configfiles.soci import USUAL_ARGS, Decompressor
+from soci_bootstrap.facts import Facts
+from soci_bootstrap.plan.items import File, Item
+from soci_bootstrap.settings import Settings
+from soci_bootstrap.state.record import Phase, Record
 
 _MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
 
@@ -69,3 +74,37 @@ def look_at(chosen: Decompressor, system: System) -> None:
         expected="an executable file",
         remedy="install it there first, or use --decompressor auto",
     )
+
+
+def excluded(record: Record | None, settings: Settings) -> frozenset[str]:
+    """What an earlier run of this version found out about `auto`'s candidates on this node."""
+    if record is None or record.agent != __version__ or settings.decompressor != "auto":
+        return frozenset()
+    return frozenset(record.excluded)
+
+
+def choose(settings: Settings, facts: Facts, excluded: frozenset[str]) -> tuple[Decompressor, list[Item]]:
+    """The decompressor to name, and the files it needs: igzip, ours, unpigz, none."""
+    asked = settings.decompressor
+    if asked.startswith("/"):
+        return Decompressor("path", asked, settings.decompressor_args or ()), []
+    ours = carried(facts.arch, facts.python) if facts.python else None
+    available: dict[str, Decompressor] = {"none": Decompressor("none")}
+    if ours:
+        available["isal"] = Decompressor("isal", paths.DECOMPRESSOR)
+    for name, args in (("igzip", USUAL_ARGS), ("unpigz", USUAL_ARGS)):
+        if name in facts.programs:
+            available[name] = Decompressor(name, facts.programs[name], args)
+    order = ("igzip", "isal", "unpigz", "none") if asked == "auto" else (asked,)
+    kind = next((name for name in order if name in available and name not in excluded), None)
+    if kind is None:
+        raise DecompressorError(
+            f"the decompressor {asked} can't be used on this node",
+            found="it failed its self-test" if asked in excluded else "it is not here",
+            expected=f"one of {', '.join(sorted(available))}",
+            remedy="use --decompressor auto",
+        )
+    files: list[Item] = []
+    if kind == "isal" and ours:
+        files = [File("decompressor", file.path, file.data, Phase.SOFTWARE, file.mode) for file in ours]
+    return available[kind], files

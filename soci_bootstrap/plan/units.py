@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from soci_bootstrap import paths
 from soci_bootstrap.errors import WiringError
 from soci_bootstrap.facts import Facts
-from soci_bootstrap.items import File, Item, Link
+from soci_bootstrap.plan.items import File, Item, Link
 from soci_bootstrap.state.record import Phase
 from soci_bootstrap.system import resources
 
@@ -18,26 +18,26 @@ _RESTART_ONCE = (
 _NOTE = "# Written by soci-bootstrap for this node; edits are overwritten.\n"
 
 
-def ground(agent: bytes) -> tuple[Item, ...]:
+def agent_items(agent: bytes) -> tuple[Item, ...]:
     """The agent and its boot-time unit, enabled: they stay even where the rest fails."""
     return (
-        File("agent", paths.AGENT, agent, Phase.GROUND, 0o755),
+        File("agent", paths.AGENT, agent, Phase.AGENT, 0o755),
         File(
             "boot-unit",
             f"{paths.UNITS}/{paths.BOOT_SERVICE}",
             resources.read(f"systemd/{paths.BOOT_SERVICE}"),
-            Phase.GROUND,
+            Phase.AGENT,
         ),
         Link(
             "boot-unit-enabled",
             f"{paths.UNITS}/multi-user.target.wants/{paths.BOOT_SERVICE}",
             f"{paths.UNITS}/{paths.BOOT_SERVICE}",
-            Phase.GROUND,
+            Phase.AGENT,
         ),
     )
 
 
-def snapshotter(facts: Facts, daemon: str, config: str, address: str, root: str) -> tuple[Item, ...]:
+def soci_items(facts: Facts, daemon: str, config: str, address: str, root: str) -> tuple[Item, ...]:
     """Service, socket and containerd's drop-in, enabled.
 
     Units that the AMI brought stay as they are: what differs goes into our drop-ins.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
 
 from soci_bootstrap import paths
-from soci_bootstrap.desired import Desired
 from soci_bootstrap.facts import Facts
-from soci_bootstrap.items import Daemon, File, Gone, Item, Link, Restored
+from soci_bootstrap.plan.desired import Desired
+from soci_bootstrap.plan.items import Absent, Daemon, File, Item, Link, Restore
+from soci_bootstrap.state.ownership import PathState, is_original, state_of
 from soci_bootstrap.state.record import Binary, Phase, Record
 from soci_bootstrap.system import System
 from soci_bootstrap.system.tree import Entry
@@ -97,9 +98,9 @@ def _observe_one(system: System, item: Item, binary: Binary | None) -> Observed:
 
 def _differs(item: Item, found: Observed, record: Record | None) -> bool:
     entry = found.entry
-    if isinstance(item, Restored):
+    if isinstance(item, Restore):
         return True
-    if isinstance(item, Gone):
+    if isinstance(item, Absent):
         return entry.kind != "absent"
     if isinstance(item, Link):
         return (entry.kind, entry.target) != ("link", item.target)
@@ -150,3 +151,39 @@ def _actions(steps: list[Step], facts: Facts, record: Record | None) -> list[Ste
 def _active(facts: Facts, unit: str) -> bool:
     state = facts.units.get(unit)
     return state is not None and state.active in {"active", "activating", "reloading"}
+
+
+def leftovers(system: System, record: Record, wanted: Container[str]) -> tuple[Restore, ...]:
+    """What an earlier run put there and this one does not want, as far as it is still ours."""
+    return tuple(
+        Restore("left-over", path, Phase.WIRING)
+        for path in record.managed
+        if path not in wanted and path in record.before and _is_left(system, record, path)
+    )
+
+
+def drop_restored(system: System, record: Record, wanted: Container[str]) -> Record:
+    """The record without what is not wanted any more and stands as it did before us."""
+    done = {
+        path
+        for path in record.managed
+        if path not in wanted and (path not in record.before or _is_done_with(system, record, path))
+    }
+    return replace(
+        record,
+        managed={path: managed for path, managed in record.managed.items() if path not in done},
+        before={path: before for path, before in record.before.items() if path not in done},
+        binary=None if record.binary and record.binary.path in done else record.binary,
+    )
+
+
+def _is_left(system: System, record: Record, path: str) -> bool:
+    """Whether it is ours, and something else stood there before."""
+    ours = state_of(system, record, path) is PathState.INSTALLED
+    return ours and not is_original(system, path, system.entry(path), record.before[path])
+
+
+def _is_done_with(system: System, record: Record, path: str) -> bool:
+    """Whether it needs no putting back; what is both ours and as it was before does not."""
+    as_before = is_original(system, path, system.entry(path), record.before[path])
+    return as_before or state_of(system, record, path) is PathState.REWRITTEN

@@ -13,7 +13,7 @@ from soci_bootstrap.configfiles import kubelet as kubelet_
 from soci_bootstrap.errors import WiringError
 from soci_bootstrap.facts import Facts, kubelet
 from soci_bootstrap.facts.nodeconfig import GATE
-from soci_bootstrap.items import File, Gone, Item
+from soci_bootstrap.plan.items import Absent, File, Item
 from soci_bootstrap.state.record import Phase
 from soci_bootstrap.state.wiring import Wired
 
@@ -79,7 +79,7 @@ def choose(asked: str, facts: Facts, snapshotter_root: str | None) -> Wiring:
         items = _direct_items(facts, dialect, address, root)
     if config.gate:
         # Its Requires= would keep containerd down with SOCI. Before systemd reads its units anew.
-        items = (*items, Gone("gate-drop-in", paths.GATE_DROPIN, Phase.CONFIGURATION))
+        items = (*items, Absent("gate-drop-in", paths.GATE_DROPIN, Phase.CONFIGURATION))
     warnings = (*_warnings(facts, mode), *(_disagreements(facts, address, root) if mode == "none" else ()))
     return Wiring(mode, dialect, address, root, _is_static(facts), items, fallback, warnings)
 
@@ -138,7 +138,7 @@ def _nodeadm_items(facts: Facts, dialect: str, address: str, root: str) -> tuple
     unwired = _fallback(facts, dialect, address, root) or b""
     if data is None:
         # Nothing to add to the user's own wiring; what overrode it when SOCI failed has to go.
-        return (Gone("wiring", paths.NODEADM_DROPIN, Phase.WIRING, unwired),)
+        return (Absent("wiring", paths.NODEADM_DROPIN, Phase.WIRING, unwired),)
     return (File("wiring", paths.NODEADM_DROPIN, data, Phase.WIRING, unwired=unwired),)
 
 
