@@ -32,8 +32,8 @@ def _inflates(system: System, inflater: list[str]) -> bool:
 
 
 def _converge(system: System) -> None:
-    from soci_bootstrap.converge import Convergence
-    from soci_bootstrap.job import Job
+    from soci_bootstrap.apply.context import Context
+    from soci_bootstrap.apply.run import Convergence
     from soci_bootstrap.settings import from_json
     from soci_bootstrap.state.record import ROLLING_BACK, load
     from soci_bootstrap.system import lock, resources
@@ -48,7 +48,7 @@ def _converge(system: System) -> None:
     with lock.held(system, deadline):
         agent = resources.agent_bytes() or b""
         settings = from_json(record.settings, "install")
-        run_ = Convergence(Job(system, settings, Console(-1), deadline, agent, record, boot=True))
+        run_ = Convergence(Context(system, settings, Console(-1), deadline, agent, record, boot=True))
         try:
             run_.install()
             run_.memorize_boot()

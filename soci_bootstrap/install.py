@@ -8,10 +8,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from soci_bootstrap.converge import Convergence
+from soci_bootstrap.apply.context import Context
+from soci_bootstrap.apply.run import Convergence
 from soci_bootstrap.errors import BootstrapError, RefusedError, StoppedError
 from soci_bootstrap.facts.machine import architecture
-from soci_bootstrap.job import Job
 from soci_bootstrap.plan.steps import Step
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.state.record import load
@@ -82,7 +82,7 @@ def run(settings: Settings, console: Console) -> InstallResult:
     architecture(settings.arch)
     agent = _agent()
     with lock.held(system, deadline):
-        run_ = Convergence(Job(system, settings, console, deadline, agent, load(system)))
+        run_ = Convergence(Context(system, settings, console, deadline, agent, load(system)))
         try:
             outcome, reason = run_.install()
         except RefusedError:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from soci_bootstrap import paths
+from soci_bootstrap.apply.nodeadm_files import of_others, unmerged, without_ours
 from soci_bootstrap.errors import RefusedError
-from soci_bootstrap.nodeadm import of_others, unmerged, without_ours
 from soci_bootstrap.state import memo
 from soci_bootstrap.state.backups import remove_record, restore, sweep
 from soci_bootstrap.state.ownership import PathState, state_of

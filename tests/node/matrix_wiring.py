@@ -26,7 +26,7 @@ AMI_S_OWN = "--deadline 20"
 DEAD = "does not run on this node|boot fetches nothing"
 """What install found; what a boot finds to which it left nothing."""
 
-OVERRIDE = "fallback.starts_with_soci"
+OVERRIDE = "apply.fail_open.starts_with_soci"
 
 # --- the user's keys
 

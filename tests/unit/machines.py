@@ -9,10 +9,11 @@ import pytest
 import trees
 from nodes import Node, write
 
-from soci_bootstrap import paths, preflight
-from soci_bootstrap.converge import Convergence
+from soci_bootstrap import paths
+from soci_bootstrap.apply import preflight
+from soci_bootstrap.apply.context import Context
+from soci_bootstrap.apply.run import Convergence
 from soci_bootstrap.errors import BootstrapError, DecompressorError
-from soci_bootstrap.job import Job
 from soci_bootstrap.paths import NODEADM_DROPIN
 from soci_bootstrap.plan import decompressor
 from soci_bootstrap.runtime import self_test as self_test_
@@ -77,7 +78,7 @@ class Machine:
     def run(self, *, boots: bool = False, **changes) -> Convergence:
         settings = replace(self.settings, **changes)
         console, deadline = Console(1, self.said), Deadline(60)
-        job = Job(self.node, settings, console, deadline, trees.AGENT, load(self.node), boot=boots)
+        job = Context(self.node, settings, console, deadline, trees.AGENT, load(self.node), boot=boots)
         return Convergence(job)
 
     def install(self, **changes) -> tuple[str, str | None]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from soci_bootstrap import switch
+from soci_bootstrap.apply import effect as effect_
+from soci_bootstrap.apply.effect import Effect
 from soci_bootstrap.errors import CommandError, PreflightError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.paths import NODEADM_DROPIN
@@ -20,7 +21,6 @@ from soci_bootstrap.state import health
 from soci_bootstrap.state.health import State
 from soci_bootstrap.state.record import Managed, Phase, Record
 from soci_bootstrap.state.wiring import Wired
-from soci_bootstrap.switch import Effect
 from soci_bootstrap.system.deadline import Deadline
 from soci_bootstrap.system.systemd import UnitState
 from tests.unit import nodes, trees
@@ -156,12 +156,12 @@ AGENT = ctr("k8s.io", {"a": info("aws-node-x7k2p", "kube-system")})
 def test_effect(tmp_path, active, due, mode, config, ran, record, pending, tasks, effect) -> None:
     system = node(tmp_path, {"systemctl show": due, **tasks}, config)
     health.save(system, State(snapshotter=ran))
-    found = switch.effect(system, facts(active), replace(WIRED, mode=mode), record, pending=pending)
+    found = effect_.effect(system, facts(active), replace(WIRED, mode=mode), record, pending=pending)
     assert found is effect
 
 
 FILE = File("wiring", NODEADM_DROPIN, b"{}", Phase.WIRING)
-KEPT = {NODEADM_DROPIN: Managed("file", 0o644, switch._digest(b"{}"), phase=Phase.WIRING)}
+KEPT = {NODEADM_DROPIN: Managed("file", 0o644, effect_._digest(b"{}"), phase=Phase.WIRING)}
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ KEPT = {NODEADM_DROPIN: Managed("file", 0o644, switch._digest(b"{}"), phase=Phas
     ],
 )
 def test_rewires(item, mode, record, rewires) -> None:
-    assert switch.rewires([item], replace(WIRED, mode=mode), record) is rewires
+    assert effect_.rewires([item], replace(WIRED, mode=mode), record) is rewires
 
 
 # -- the switch ---------------------------------------------------------------------------------

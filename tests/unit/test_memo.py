@@ -13,7 +13,8 @@ import pytest
 import trees
 from nodes import write
 
-from soci_bootstrap import install, software
+from soci_bootstrap import install
+from soci_bootstrap.apply import phases
 from soci_bootstrap.paths import RECORD
 from soci_bootstrap.settings import load
 from soci_bootstrap.state import memo
@@ -287,14 +288,14 @@ def test_a_link_that_leads_out_of_an_image(tree) -> None:
 )
 def test_what_comes_while_it_runs_is_looked_at(tree, monkeypatch, path, told) -> None:
     """The plan was made without it."""
-    fetch = software.fetch
+    fetch = phases.fetch
 
     def fetch_slowly(*arguments) -> None:
         time.sleep(0.05)
         trees.put(tree.root, path, "", 0o755)
         fetch(*arguments)
 
-    monkeypatch.setattr(software, "fetch", fetch_slowly)
+    monkeypatch.setattr(phases, "fetch", fetch_slowly)
     assert tree.install() == "installed"
     assert tree.told() is told
 

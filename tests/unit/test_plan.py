@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from known import FACTS, OTHER, facts
 from nodes import write
 
-from soci_bootstrap.apply import Applier
+from soci_bootstrap.apply.files import FileChanges
 from soci_bootstrap.configfiles.containerd import NamedSoci
 from soci_bootstrap.facts import AmiSoci
 from soci_bootstrap.facts.kubelet import Kubelet
@@ -251,7 +251,7 @@ def test_what_was_applied_is_not_wanted_again(tmp_path_factory, found, asked) ->
     system = System(str(tmp_path_factory.mktemp("node")))
     found = replace(found, live=False)
     desired = wanted(found, **asked)
-    applier = Applier(system, Record())
+    applier = FileChanges(system, Record())
     made = compare(desired, observe(system, desired.items, None), found, None)
     assert made.pending
     applier.prepare(made.steps)

@@ -6,7 +6,8 @@ import textwrap
 
 import pytest
 
-from soci_bootstrap import paths, preflight
+from soci_bootstrap import paths
+from soci_bootstrap.apply import preflight
 from soci_bootstrap.errors import PreflightError
 from soci_bootstrap.system.deadline import Deadline
 

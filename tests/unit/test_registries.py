@@ -7,11 +7,11 @@ import pytest
 from corpus import servers
 from nodes import captured, write
 
+from soci_bootstrap.apply.preflight import refuse_unreachable
 from soci_bootstrap.errors import StateError, WiringError
 from soci_bootstrap.facts.registries import DEFAULT, Registry, direct_urls, observe, url
 from soci_bootstrap.fetch import reachable
 from soci_bootstrap.fetch.reachable import ask
-from soci_bootstrap.preflight import refuse_unreachable
 from soci_bootstrap.system import System
 
 CONFIG = captured("containerd-nodeadm-v3.toml")

@@ -13,9 +13,9 @@ from corpus import inputs
 from hostile import lay, shape
 
 from soci_bootstrap import preview, settings
+from soci_bootstrap.apply.context import Context
+from soci_bootstrap.apply.decide import Planning
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.job import Job
-from soci_bootstrap.planning import Planning
 from soci_bootstrap.state.record import load
 from soci_bootstrap.system import System
 from soci_bootstrap.system.console import Console
@@ -68,7 +68,7 @@ def _run() -> None:
     try:
         preview.run(asked, console).text.encode("utf-8", "replace")
         system = System(str(_ROOT))
-        Planning(Job(system, asked, console, Deadline(60), b"agent", load(system), boot=False)).make()
+        Planning(Context(system, asked, console, Deadline(60), b"agent", load(system), boot=False)).make()
     except BootstrapError as error:
         assert error.remedy
         raise

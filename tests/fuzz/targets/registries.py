@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from soci_bootstrap.apply.preflight import refuse_unreachable
 from soci_bootstrap.facts import registries
-from soci_bootstrap.preflight import refuse_unreachable
 from tests.fuzz.files import Files
 from tests.fuzz.targets import text
 

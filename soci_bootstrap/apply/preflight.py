@@ -8,9 +8,12 @@ import subprocess
 from collections.abc import Iterable, Mapping
 
 from soci_bootstrap import paths
-from soci_bootstrap.errors import PreflightError, WiringError
+from soci_bootstrap.configfiles.soci import USUAL_ARGS, Decompressor
+from soci_bootstrap.errors import DecompressorError, PreflightError, WiringError
+from soci_bootstrap.facts import Facts
 from soci_bootstrap.facts.registries import DEFAULT, Registry, url
-from soci_bootstrap.runtime import probe
+from soci_bootstrap.runtime import probe, self_test
+from soci_bootstrap.system import System
 from soci_bootstrap.system.deadline import Deadline
 
 SECONDS = 5.0
@@ -127,3 +130,30 @@ def refuse_unreachable(registries: Iterable[Registry], answers: Mapping[str, str
                 remedy="give this node a way to it and run `soci-bootstrap install`, "
                 "or use --force where no pod pulls from it",
             )
+
+
+def prove(chosen: Decompressor, system: System, found: Facts, *, compare: bool) -> None:
+    """Show that a decompressor may be named on this node.
+
+    Args:
+        chosen: the one that the plan names.
+        system: the node.
+        found: its facts.
+        compare: on aarch64, where ISA-L is not everywhere the faster one, race ours with unpigz.
+
+    Raises:
+        DecompressorError: it failed its self-test, or unpigz is as fast here.
+    """
+    if chosen.path is None:
+        return
+    self_test.self_test(chosen.path, chosen.args, system)
+    unpigz = found.programs.get("unpigz")
+    if not compare or chosen.kind != "isal" or found.arch != "arm64" or unpigz is None:
+        return
+    if not self_test.faster_than(chosen.path, chosen.args, unpigz, USUAL_ARGS, system):
+        raise DecompressorError(
+            "ours does not pay on this processor",
+            found="unpigz as fast in a short comparison",
+            expected="a gain",
+            remedy="unpigz is used; name --decompressor isal to insist",
+        )

@@ -29,7 +29,7 @@ class _Earlier:
     kept: str = ""
 
 
-class Applier:
+class FileChanges:
     """Applies steps and can undo all of its own.
 
     Args:

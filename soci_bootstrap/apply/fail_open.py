@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from soci_bootstrap import paths
-from soci_bootstrap.apply import Applier
+from soci_bootstrap.apply.files import FileChanges
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.plan import steps as plan_
 from soci_bootstrap.plan.items import Absent, File, Item
@@ -35,7 +35,7 @@ def override(system: System, found: Facts, wiring: Wiring, record: Record) -> tu
         The record with what this changed, and whether systemd has to read its units again.
     """
     wired = for_hooks(wiring, found)
-    applier = Applier(system, record)
+    applier = FileChanges(system, record)
     items: list[Item] = [
         item for item in wiring.items if isinstance(item, Absent) and item.path != paths.NODEADM_DROPIN
     ]

@@ -12,7 +12,7 @@ from soci_bootstrap.system.deadline import Deadline
 
 
 @dataclass(frozen=True)
-class Job:
+class Context:
     """One run's, for all who take part in it.
 
     Attributes:

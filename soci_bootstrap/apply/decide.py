@@ -7,10 +7,11 @@ from contextlib import suppress
 from dataclasses import replace
 
 from soci_bootstrap import facts as facts_
+from soci_bootstrap.apply.context import Context
+from soci_bootstrap.apply.effect import Effect, effect, rewires
 from soci_bootstrap.errors import StateError, WiringError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.fetch import release
-from soci_bootstrap.job import Job
 from soci_bootstrap.plan import decompressor, units
 from soci_bootstrap.plan import desired as desired_
 from soci_bootstrap.plan import steps as plan_
@@ -21,7 +22,6 @@ from soci_bootstrap.plan.wiring import Wiring, choose, for_hooks
 from soci_bootstrap.settings import to_json
 from soci_bootstrap.state.record import Phase, Record, as_recorded
 from soci_bootstrap.state.wiring import Wired
-from soci_bootstrap.switch import Effect, effect, rewires
 
 GROUND = frozenset(item.path for item in units.agent_items(b""))
 """Paths of the agent and its boot-time unit: these stay where a node failed open."""
@@ -37,25 +37,27 @@ class Planning:
         excluded: decompressors that failed here.
     """
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, context: Context) -> None:
         self.seen: Facts | None = None
         self.plan: Plan | None = None
         self.effect = Effect.WITH_START
-        self.excluded = excluded(job.record, job.settings)
-        self._job = job
+        self.excluded = excluded(context.record, context.settings)
+        self._context = context
         self._wanted: frozenset[str] = frozenset()
 
     def make(self) -> Plan:
         """Observe the node and decide; the ground's own items are left out once they are laid."""
-        job = self._job
-        desired = desired_state(job.settings, self.observed(), job.agent, job.record, self.excluded)
-        if job.image:
+        context = self._context
+        desired = desired_state(
+            context.settings, self.observed(), context.agent, context.record, self.excluded
+        )
+        if context.image:
             desired = desired_.without_machine(desired)
-        decompressor.look_at(desired.decompressor, job.system)
+        decompressor.look_at(desired.decompressor, context.system)
         self._wanted = frozenset(item.path for item in desired.items)
-        items = [item for item in desired.items if not job.node or item.phase is not Phase.AGENT]
-        if job.record is not None:
-            items += leftovers(job.system, job.record, self._wanted)
+        items = [item for item in desired.items if not context.node or item.phase is not Phase.AGENT]
+        if context.record is not None:
+            items += leftovers(context.system, context.record, self._wanted)
         self.plan = self._compared(replace(desired, items=tuple(items)))
         self.effect = self._decide_effect(self.plan)
         if self.effect is Effect.NEXT_BOOT and desired.wiring.mode == "direct":
@@ -70,32 +72,32 @@ class Planning:
         Raises:
             BootstrapError: it can't be observed.
         """
-        job = self._job
+        context = self._context
         if self.seen is None:
             found = facts_.observe(
-                job.system,
-                job.record,
-                arch=job.settings.arch,
-                vcpus=job.settings.vcpus,
-                memory_gib=job.settings.memory_gib,
+                context.system,
+                context.record,
+                arch=context.settings.arch,
+                vcpus=context.settings.vcpus,
+                memory_gib=context.settings.memory_gib,
                 # What runs on the builder is nothing to an image, and a chroot has no systemd to ask.
-                units={} if job.image else None,
+                units={} if context.image else None,
             )
-            self.seen = desired_.facts_of_image(job.system, found) if job.image else found
+            self.seen = desired_.facts_of_image(context.system, found) if context.image else found
         return self.seen
 
     def _compared(self, desired: Desired) -> Plan:
-        observed = plan_.observe(self._job.system, desired.items, self._job.record)
-        return plan_.compare(desired, observed, self.facts, self._job.record)
+        observed = plan_.observe(self._context.system, desired.items, self._context.record)
+        return plan_.compare(desired, observed, self.facts, self._context.record)
 
     def _decide_effect(self, plan: Plan) -> Effect:
-        job = self._job
-        if not job.node or job.boot:
+        context = self._context
+        if not context.node or context.boot:
             return Effect.WITH_START
         wired = for_hooks(plan.desired.wiring, self.facts)
-        pending = rewires([step.item for step in plan.pending if step.item], wired, job.record)
-        decided = effect(job.system, self.facts, wired, job.record, pending=pending)
-        return Effect.NOW if decided is Effect.NEXT_BOOT and job.settings.force else decided
+        pending = rewires([step.item for step in plan.pending if step.item], wired, context.record)
+        decided = effect(context.system, self.facts, wired, context.record, pending=pending)
+        return Effect.NOW if decided is Effect.NEXT_BOOT and context.settings.force else decided
 
     # -- what is known by now -----------------------------------------------------------------
 
@@ -134,7 +136,9 @@ class Planning:
     @property
     def version(self) -> str:
         """SOCI's version: the one that was asked for until the node was seen."""
-        return self.plan.desired.version if self.plan else self._job.settings.soci_version or release.NEWEST
+        return (
+            self.plan.desired.version if self.plan else self._context.settings.soci_version or release.NEWEST
+        )
 
     @property
     def mode(self) -> str | None:
@@ -144,7 +148,7 @@ class Planning:
     @property
     def prepulled(self) -> int | None:
         """Snapshots on overlayfs when this node was first looked at; None before that."""
-        known = self._job.record.prepulled if self._job.record else None
+        known = self._context.record.prepulled if self._context.record else None
         return known if known is not None or self.seen is None else self.seen.store.overlayfs_snapshots
 
     def wiring(self) -> Wiring:
@@ -155,7 +159,7 @@ class Planning:
         """
         if self.plan is not None:
             return self.plan.desired.wiring
-        found, settings = self.observed(), self._job.settings
+        found, settings = self.observed(), self._context.settings
         for asked in (settings.wiring, "auto"):
             with suppress(WiringError):
                 return choose(asked, found, settings.snapshotter_root)
@@ -163,15 +167,15 @@ class Planning:
 
     def let_go(self, record: Record) -> Record:
         """A record without what is not wanted any more and stands as it did before us."""
-        return drop_restored(self._job.system, record, self._wanted | GROUND)
+        return drop_restored(self._context.system, record, self._wanted | GROUND)
 
     def is_settled(self) -> bool:
         """Whether, where no step is pending, there is nothing left to record either."""
-        job, record = self._job, self._job.record
+        context, record = self._context, self._context.record
         return (
             record is not None
-            and record.outcome == ("baked" if job.image else "installed")
+            and record.outcome == ("baked" if context.image else "installed")
             and self.effect is not Effect.NOW
             and self.let_go(record) == record
-            and (not job.image or record.settings == as_recorded(to_json(job.settings)))
+            and (not context.image or record.settings == as_recorded(to_json(context.settings)))
         )
