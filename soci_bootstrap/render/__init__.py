@@ -1,18 +1,7 @@
-"""`render KIND`: documents for the places where nodes start, ready to apply.
-
-``run`` gathers what a document is made from; ``render`` turns that into text and touches nothing.
-"""
+"""Documents for the places where nodes start: kinds/ has one file for each."""
 
 from __future__ import annotations
 
-import hashlib
-import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from soci_bootstrap.errors import StateError, UsageError
-from soci_bootstrap.redact import holds_secret
-from soci_bootstrap.render.arguments import install_arguments
 from soci_bootstrap.render.imagebuilder import image_builder_component
 from soci_bootstrap.render.launch_template import launch_template
 from soci_bootstrap.render.nodeclass import ec2_node_class
@@ -21,12 +10,6 @@ from soci_bootstrap.render.request import Request
 from soci_bootstrap.render.ssm import ssm_document
 from soci_bootstrap.render.terraform import terraform_module
 from soci_bootstrap.render.userdata import user_data
-from soci_bootstrap.settings.render import RenderOptions, problems
-
-if TYPE_CHECKING:
-    from soci_bootstrap.settings import Settings
-    from soci_bootstrap.system.console import Console
-
 
 _RENDERERS = {
     "userdata": user_data,
@@ -38,131 +21,7 @@ _RENDERERS = {
     "packer": packer_template,
 }
 
-# Control characters, and those that YAML 1.1 takes for the end of a line.
-_NOT_IN_YAML = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]"
-
-
-@dataclass(frozen=True)
-class Result:
-    """What `render` hands back.
-
-    Attributes:
-        exit_status: the process's.
-        document: the object that ``--json`` prints: ``kind``, ``zipapp_url``, ``zipapp_sha256`` and
-            ``content``, the rendered text.
-        text: the same text, for stdout.
-    """
-
-    exit_status: int
-    document: dict[str, object]
-    text: str
-
-
-def run(settings: Settings, console: Console) -> Result:
-    """Render what ``settings.render`` asks for.
-
-    Raises:
-        UsageError: options that don't fit, or a document over a limit of its consumer's.
-    """
-    request = _request(settings)
-    if request.options.kind == "ec2nodeclass" and request.options.cluster_name is None:
-        console.warn("no --cluster-name given: the document says my-cluster in its role and its tags")
-    for flag, url in (("--zipapp-url", request.zipapp_url), ("--mirror", settings.mirror)):
-        if url and holds_secret(url):
-            console.warn(
-                f"{flag} holds credentials, and whoever may read the document, or a node's userData, has "
-                "them; s3:// with the instance's role needs none"
-            )
-    text = render(request)
-    document: dict[str, object] = {
-        "kind": request.options.kind,
-        "zipapp_url": request.zipapp_url,
-        "zipapp_sha256": request.zipapp_sha256,
-        "content": text,
-    }
-    return Result(0, document, text)
-
 
 def render(request: Request) -> str:
     """The document for ``request``; the same request gives the same bytes."""
     return _RENDERERS[request.options.kind](request)
-
-
-def _request(settings: Settings) -> Request:
-    options = settings.render
-    arguments = install_arguments(settings)
-    found = problems(options)
-    if options.zipapp_url is None:
-        found.append("--zipapp-url is missing: nodes need the https:// or s3:// URL to fetch the zipapp from")
-    found.extend(
-        f"{argument!r} can't stand in a rendered document: expected printable ASCII"
-        for argument in arguments
-        if not (argument.isascii() and argument.isprintable())
-    )
-    found.extend(
-        f"{flag}: found {path!r}, expected the absolute path that it has on the node"
-        for flag, path in (("--tarball", settings.tarball), ("--mirror", settings.mirror))
-        if path is not None and "://" not in path and not path.startswith("/")
-    )
-    node_config = None
-    if options.node_config is not None:
-        try:
-            node_config = _read_node_config(options.node_config)
-        except StateError as error:
-            found.append(str(error))
-    if found or options.zipapp_url is None:
-        raise UsageError(found)
-    return Request(
-        options=options,
-        arguments=arguments,
-        stub=_stub(),
-        zipapp_url=options.zipapp_url,
-        zipapp_sha256=(options.zipapp_sha256 or _own_digest()).lower(),
-        node_config=node_config,
-        snapshotter_root=settings.snapshotter_root,
-    )
-
-
-def _read_node_config(path: str) -> str:
-    """The document's text. nodeadm gives up on one that doesn't parse, and the node never joins."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            text = file.read()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StateError(f"--node-config: can't read {path}: {error}") from error
-    if not re.search(r"""\bkind["']?\s*:\s*["']?NodeConfig\b""", text):
-        raise StateError(f"--node-config: {path} is none", expected="a document of kind: NodeConfig")
-    if re.search(
-        "[^\\t\\n\\r\\x20-\\x7e\\xa0-\\u2027\\u202a-\\ud7ff\\ue000-\\ufefe\\uff00-\\ufffd\\U00010000-\\U0010ffff]",
-        text,
-    ):
-        raise StateError(f"--node-config: {path} holds a control character", expected="YAML or JSON text")
-    return text
-
-
-def _stub() -> str:
-    from soci_bootstrap.system import resources
-
-    return resources.read("bootstrap.sh").decode("ascii")
-
-
-def _own_digest() -> str:
-    """The running zipapp's, or in a checkout that of what scripts/build made of it."""
-    import os
-
-    from soci_bootstrap.system import resources
-
-    built = os.path.join(os.path.dirname(os.path.dirname(resources.__file__)), "dist", "soci-bootstrap.pyz")
-    agent = resources.agent_bytes()
-    if agent is None and os.path.isfile(built):
-        with open(built, "rb") as file:
-            agent = file.read()
-    if agent is None:
-        raise UsageError(
-            ["the zipapp's digest is unknown: this is not a zipapp, and none was built here"],
-            remedy="give --zipapp-sha256, or run scripts/build first",
-        )
-    return hashlib.sha256(agent).hexdigest()
-
-
-__all__ = ["RenderOptions", "Request", "Result", "render", "run"]

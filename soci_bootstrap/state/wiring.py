@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from soci_bootstrap import paths
+from soci_bootstrap.system import System
+
 
 @dataclass(frozen=True)
 class Wired:
@@ -43,3 +46,11 @@ def from_json(document: Mapping[str, object]) -> Wired | None:
         return Wired(**document) if document else None  # type: ignore[arg-type]
     except TypeError:
         return None
+
+
+def read_wired(system: System) -> Wired | None:
+    """Read the wiring from the record; None where the node was never wired."""
+    import json
+
+    data = system.read(paths.RECORD)
+    return from_json(json.loads(data).get("wiring") or {}) if data else None

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     __loader__: ResourceLoader
 
-_PACKAGE = os.path.dirname(os.path.dirname(__file__))
+PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 
 def read(name: str) -> bytes:
@@ -22,7 +22,7 @@ def read(name: str) -> bytes:
     Raises:
         OSError: there is no such file.
     """
-    return __loader__.get_data(os.path.join(_PACKAGE, name))
+    return __loader__.get_data(os.path.join(PACKAGE, name))
 
 
 def agent_path() -> str | None:

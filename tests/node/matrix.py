@@ -34,7 +34,7 @@ AGENT = "/usr/local/sbin/soci-bootstrap"
 RECORD, STATE = "/var/lib/soci-bootstrap/record.json", "/var/lib/soci-bootstrap/state.json"
 FAULT = "/opt/lab/soci-fault"
 SOCI, OVERLAYFS = "soci", "overlayfs"
-GUARD, VERIFY, PREFLIGHT = "hooks.guard", "hooks.verify", "apply.preflight.run"
+GUARD, VERIFY, PREFLIGHT = "hooks.guard.guard", "hooks.verify.verify", "apply.preflight.run"
 HOOKS = (GUARD, VERIFY)
 """Either unwires from a SOCI that does not answer: the second where the first was cut off."""
 _UP_SECONDS = 25.0

@@ -138,7 +138,7 @@ SOCI_FAILS = [
         OVERLAYFS,
         guarded("does not answer after containerd's start"),
         before=daemon("exit unit"),
-        patches=(("hooks", "guard = lambda *arguments: None"),),
+        patches=(("hooks.guard", "guard = lambda *arguments: None"),),
         saved_by=(VERIFY,),
     ),
     Row(

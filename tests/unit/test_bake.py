@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from soci_bootstrap import install
+from soci_bootstrap.cli.commands import install
+from soci_bootstrap.cli.commands.install import InstallResult
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.install import InstallResult
 from soci_bootstrap.paths import DAEMON, RECORD
 from tests.unit import trees
 from tests.unit.trees import content, differences

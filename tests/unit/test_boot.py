@@ -10,8 +10,10 @@ import trees
 from machines import SHOW, Machine
 from nodes import write
 
-from soci_bootstrap import boot, install, paths
+from soci_bootstrap import paths
+from soci_bootstrap.cli.commands import install
 from soci_bootstrap.errors import PreflightError, StateError
+from soci_bootstrap.hooks import boot
 from soci_bootstrap.paths import NODEADM_DROPIN, SOCI_CONFIG, SOCI_SERVICE
 from soci_bootstrap.state import health, memo
 from soci_bootstrap.state.record import ROLLING_BACK, load, save

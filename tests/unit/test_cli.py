@@ -50,7 +50,7 @@ def handler() -> Iterator[None]:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Run], None]:
     def put(name: str, run: Run) -> None:
-        module = ModuleType(f"soci_bootstrap.{name}")
+        module = ModuleType(f"soci_bootstrap.cli.commands.{name}")
         module.__path__ = []  # some commands are packages, whose other modules stay importable
         real = importlib.util.find_spec(module.__name__)
         if real is not None and real.submodule_search_locations:
@@ -350,10 +350,10 @@ def test_hooks_run_before_any_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append(arguments)
         return 0
 
-    module = ModuleType("soci_bootstrap.hook")
+    module = ModuleType("soci_bootstrap.hooks")
     module.main = hooks_main  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "soci_bootstrap.hook", module)
-    monkeypatch.setattr("soci_bootstrap.hook", module, raising=False)
+    monkeypatch.setitem(sys.modules, "soci_bootstrap.hooks", module)
+    monkeypatch.setattr("soci_bootstrap.hooks", module, raising=False)
     monkeypatch.setitem(sys.modules, "soci_bootstrap.settings.commandline", None)
     assert main("hook guard", SOCI_BOOTSTRAP_NONSENSE="1") == 0
     assert seen == [["guard"]]

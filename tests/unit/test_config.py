@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from soci_bootstrap import config
+from soci_bootstrap.cli.commands import config
 from soci_bootstrap.configfiles import soci_rules, toml
 from soci_bootstrap.settings import load
 from soci_bootstrap.system import System

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from soci_bootstrap import install, rollback
+from soci_bootstrap.cli.commands import install, rollback
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.state.record import load
 from soci_bootstrap.system import System

@@ -14,10 +14,10 @@ import yaml
 from render_requests import DIGEST, NODE_CONFIG, STUB
 
 from soci_bootstrap import settings
+from soci_bootstrap.cli.commands.render import run
 from soci_bootstrap.configfiles.soci import Decompressor
 from soci_bootstrap.facts.machine import Machine
 from soci_bootstrap.plan.tuning import tune
-from soci_bootstrap.render import run
 from soci_bootstrap.settings.options import COMMANDS, OPTIONS
 from soci_bootstrap.settings.render import KINDS
 from soci_bootstrap.system import resources

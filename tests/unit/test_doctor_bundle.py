@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from soci_bootstrap import doctor
+from soci_bootstrap.cli.commands import doctor
 from soci_bootstrap.configfiles import toml
 from soci_bootstrap.doctor import bundle, redact
 from soci_bootstrap.doctor.finding import Unseen

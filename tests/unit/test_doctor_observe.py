@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from soci_bootstrap import cli, doctor
+from soci_bootstrap import cli
+from soci_bootstrap.cli.commands import doctor
 from soci_bootstrap.doctor import programs as doctor_programs
 from soci_bootstrap.doctor.finding import Check, Status, Unseen, verdict
 from soci_bootstrap.doctor.observe import observe

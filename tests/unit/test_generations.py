@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from soci_bootstrap import doctor, install, preview, rollback
+from soci_bootstrap.cli.commands import doctor, install, plan, rollback
 from soci_bootstrap.paths import NODEADM_DROPIN, NODECONFIG_CACHE
 from tests.unit import trees
 from tests.unit.nodes import captured
@@ -106,7 +106,7 @@ def test_there_and_back(
 
     installed = stats(root)
     assert install.run(trees.settings("install", *words), trees.QUIET).outcome == "unchanged"
-    assert preview.run(trees.settings("plan", *words), trees.QUIET).exit_status == 0
+    assert plan.run(trees.settings("plan", *words), trees.QUIET).exit_status == 0
     seen = doctor.run(trees.settings("doctor", "--root", str(root)), trees.QUIET)
     assert (seen.verdict, [check.found for check in seen.checks if check.status == "fail"]) == ("pending", [])
     assert stats(root) == installed

@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from soci_bootstrap import cli, completion, helptext, manpage
+from soci_bootstrap import cli
+from soci_bootstrap.cli import completion, helptext
 from soci_bootstrap.configfiles.soci_rules import SETTABLE
 from soci_bootstrap.settings import commandline
 from soci_bootstrap.settings.options import COMMAND_NAMES, COMMANDS, OPTIONS, options_of
@@ -47,7 +48,7 @@ def test_examples_are_good_usage(example: str) -> None:
 
 
 def test_the_manual_holds_every_command_and_option() -> None:
-    page = manpage.page("0.1.0")
+    page = helptext.page("0.1.0")
     assert page.startswith('.TH SOCI\\-BOOTSTRAP 1 "" "soci\\-bootstrap 0.1.0"')
     for option in OPTIONS:
         assert option.flag.replace("-", "\\-") in page
@@ -58,7 +59,7 @@ def test_the_manual_holds_every_command_and_option() -> None:
 
 def test_the_manual_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["man"], {}) == 0
-    assert capsys.readouterr().out == manpage.page(resources.version())
+    assert capsys.readouterr().out == helptext.page(resources.version())
 
 
 def complete(*words: str) -> list[str]:

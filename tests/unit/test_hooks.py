@@ -9,8 +9,9 @@ import pytest
 from daemons import SETTINGS, listening
 from nodes import CAPTURED, Node, captured, write
 
-from soci_bootstrap import boot, errors, hooks, paths
-from soci_bootstrap import hook as hook_command
+from soci_bootstrap import errors, paths
+from soci_bootstrap import hooks as hook_command
+from soci_bootstrap.hooks import boot, fail_open, guard, verify
 from soci_bootstrap.paths import CONTAINERD_ENDPOINT
 from soci_bootstrap.state import health
 from soci_bootstrap.state.health import State
@@ -63,8 +64,8 @@ class Hook:
         )
         monkeypatch.setattr(paths, "RESTART_OWED", str(self.owed))
         monkeypatch.setattr(paths, "RESTARTED", str(self.owed.with_name("restarted")))
-        monkeypatch.setattr(hooks, "_PATIENCE", 0.05)
-        monkeypatch.setattr(hooks, "_PATIENCE_IN_USE", 0.05)
+        monkeypatch.setattr(guard, "PATIENCE", 0.05)
+        monkeypatch.setattr(guard, "PATIENCE_IN_USE", 0.05)
         monkeypatch.setattr(paths, "JOURNAL", str(tmp_path / "no journal"))
 
     def node(self, programs=None, outcome="installed", config=STATIC, **files) -> Node:
@@ -112,7 +113,7 @@ def wired(node: Node) -> bool:
 def test_guard_where_soci_answers(hook) -> None:
     hook.daemon(SETTINGS)
     node = hook.node()
-    hooks.guard(node)
+    guard.guard(node)
     assert wired(node)
     assert health.load(node) == State()
     assert node.calls == []
@@ -123,7 +124,7 @@ def test_guard_unwires_where_it_does_not(hook, said, capsys) -> None:
     if said is not None:
         hook.daemon(*said)  # as systemd holds an activated socket
     node = hook.node()
-    hooks.guard(node)
+    guard.guard(node)
     assert unwired(node)
     assert "did not answer before containerd's start" in health.load(node).degraded
     error = capsys.readouterr().err
@@ -136,13 +137,13 @@ def test_guard_unwires_where_it_does_not(hook, said, capsys) -> None:
 
 def test_guard_where_only_kubelet_leads_to_soci(hook) -> None:
     node = hook.node(config=OVERLAYFS)
-    hooks.guard(node)
+    guard.guard(node)
     assert unwired(node)
 
 
 def test_guard_never_unwires_under_containers(hook) -> None:
     node = hook.node(**IN_USE)
-    hooks.guard(node)
+    guard.guard(node)
     assert wired(node)
     assert hook.owed.exists()
     assert "containers run on it" in health.load(node).degraded
@@ -151,9 +152,9 @@ def test_guard_never_unwires_under_containers(hook) -> None:
 
 def test_guard_waits_for_containers_on_soci(hook, monkeypatch) -> None:
     answers = iter([False, True])
-    monkeypatch.setattr(hooks.probe, "answers", lambda *_: next(answers))
+    monkeypatch.setattr(verify.probe, "answers", lambda *_: next(answers))
     node = hook.node(**IN_USE)
-    hooks.guard(node)
+    guard.guard(node)
     assert not hook.owed.exists()
     assert health.load(node) == State()
 
@@ -161,7 +162,7 @@ def test_guard_waits_for_containers_on_soci(hook, monkeypatch) -> None:
 def test_guard_says_what_could_not_be_unwired(hook, capsys) -> None:
     node = hook.node()
     node.refused = (CONFIG,)
-    hooks.guard(node)
+    guard.guard(node)
     assert "config.toml: can't be written" in health.load(node).degraded
     assert "config.toml: can't be written" in capsys.readouterr().err
 
@@ -169,7 +170,7 @@ def test_guard_says_what_could_not_be_unwired(hook, capsys) -> None:
 def test_guard_tells_the_journal_although_nothing_can_be_written(hook, capsys) -> None:
     node = hook.node()
     node.refused = ("write",)
-    hooks.guard(node)
+    guard.guard(node)
     said = capsys.readouterr().err
     assert "DEGRADED SOCI did not answer" in said
     assert "overlayfs" not in said
@@ -180,7 +181,7 @@ def test_guard_tells_the_journal_although_nothing_can_be_written(hook, capsys) -
 @pytest.mark.parametrize(
     "record", [None, b"", b"{}", b'{"wiring": {}}', b'{"wiring": {"of": "another version"}}']
 )
-@pytest.mark.parametrize("run", [hooks.guard, hooks.verify])
+@pytest.mark.parametrize("run", [guard.guard, verify.verify])
 def test_a_node_that_was_never_wired(hook, record, run) -> None:
     node = hook.node()
     node.remove(paths.RECORD)
@@ -194,7 +195,7 @@ def test_a_node_that_was_never_wired(hook, record, run) -> None:
 def test_guard_where_nothing_leads_to_soci(hook) -> None:
     node = hook.node(config=OVERLAYFS)
     write(hook.root, {KUBELET: "{}"})
-    hooks.guard(node)
+    guard.guard(node)
     assert health.load(node) == State()
 
 
@@ -204,7 +205,7 @@ def test_guard_where_nothing_leads_to_soci(hook) -> None:
 def test_verify_a_first_start_on_soci(hook) -> None:
     hook.daemon(SETTINGS)
     node = hook.node()
-    hooks.verify(node)
+    verify.verify(node)
     words = [call.removeprefix(CTR).split()[:2] for call in node.calls]
     assert sorted(words[:3]) == [
         ["images", "import"],
@@ -220,7 +221,7 @@ def test_verify_again_looks_at_no_image(hook) -> None:
     hook.daemon(SETTINGS)
     node = hook.node()
     health.save(node, State("soci", degraded="earlier"))
-    hooks.verify(node)
+    verify.verify(node)
     assert not any("check" in call for call in node.calls)
     assert health.load(node) == State("soci")
 
@@ -228,7 +229,7 @@ def test_verify_again_looks_at_no_image(hook) -> None:
 def test_verify_where_all_images_fit(hook, capsys) -> None:
     hook.daemon(SETTINGS)
     node = hook.node({**WORKS, f"{CTR}images check": b"REF UNPACKED\na:1 true\n"})
-    hooks.verify(node)
+    verify.verify(node)
     assert not any("images rm" in call for call in node.calls)
     assert health.load(node).snapshotter == "soci"
     assert capsys.readouterr().err == ""
@@ -237,7 +238,7 @@ def test_verify_where_all_images_fit(hook, capsys) -> None:
 def test_verify_where_soci_died_since_the_guard(hook) -> None:
     """Or the guard was cut off: nobody else is going to find out."""
     node = hook.node()
-    hooks.verify(node)
+    verify.verify(node)
     assert unwired(node)
     assert "does not answer after containerd's start: this node pulls with overlayfs" in (
         health.load(node).degraded
@@ -250,7 +251,7 @@ def test_verify_where_soci_died_since_the_guard(hook) -> None:
 
 def test_verify_where_soci_died_since_the_guard_under_containers(hook) -> None:
     node = hook.node(**IN_USE)
-    hooks.verify(node)
+    verify.verify(node)
     assert wired(node)
     assert hook.owed.exists()
     assert "is restarted once when SOCI answers" in health.load(node).degraded
@@ -259,9 +260,9 @@ def test_verify_where_soci_died_since_the_guard_under_containers(hook) -> None:
 
 def test_verify_has_nothing_to_add_to_what_the_guard_found(hook, capsys) -> None:
     node = hook.node(**IN_USE)
-    hooks.guard(node)
+    guard.guard(node)
     capsys.readouterr()
-    hooks.verify(node)
+    verify.verify(node)
     assert capsys.readouterr().err == ""
     assert hook.owed.exists()
     assert node.calls == []
@@ -269,15 +270,15 @@ def test_verify_has_nothing_to_add_to_what_the_guard_found(hook, capsys) -> None
 
 def test_no_restart_after_restart_where_soci_comes_and_goes(hook, monkeypatch) -> None:
     node = hook.node(**IN_USE)
-    hooks.guard(node)
+    guard.guard(node)
     # As SOCI's unit does it with the restart.
     hook.owed.replace(hook.owed.with_name("restarted"))
-    hooks.guard(node)
+    guard.guard(node)
     assert not hook.owed.exists()
     assert "not restarted for it again so soon" in health.load(node).degraded
     assert wired(node)
-    monkeypatch.setattr(hooks, "_PAUSE", 0.0)
-    hooks.guard(node)
+    monkeypatch.setattr(fail_open, "_PAUSE", 0.0)
+    guard.guard(node)
     assert hook.owed.exists()
 
 
@@ -285,7 +286,7 @@ def test_no_restart_where_another_start_would_end_here_again(hook) -> None:
     hook.daemon(SETTINGS)
     node = hook.node({**WORKS, f"{CTR}images import": STOPPED})
     node.refused = (CONFIG,)
-    hooks.verify(node)
+    verify.verify(node)
     assert "could not unwire it all: write /etc/containerd/config.toml" in health.load(node).degraded
     assert node.calls[-1] == "systemctl --no-block try-restart kubelet.service"
 
@@ -294,7 +295,7 @@ def test_containerd_is_restarted_though_the_record_can_not_be_written(hook) -> N
     hook.daemon(SETTINGS)
     node = hook.node({**WORKS, f"{CTR}images import": STOPPED})
     node.refused = (paths.HEALTH,)
-    hooks.verify(node)
+    verify.verify(node)
     assert unwired(node)
     assert node.calls[-1] == "systemctl --no-block restart containerd.service"
 
@@ -303,10 +304,10 @@ def test_verify_restarts_containerd_once_where_that_is_owed(hook) -> None:
     hook.daemon(SETTINGS)
     hook.owe_a_restart()
     node = hook.node()
-    hooks.verify(node)
+    verify.verify(node)
     assert node.calls == ["systemctl --no-block restart containerd.service"]
     assert not hook.owed.exists()
-    hooks.verify(node)
+    verify.verify(node)
     assert "systemctl" not in " ".join(node.calls[1:])
 
 
@@ -321,7 +322,7 @@ def test_verify_restarts_containerd_once_where_that_is_owed(hook) -> None:
 def test_verify_fails_open_after_the_start(hook, broken) -> None:
     hook.daemon(SETTINGS)
     node = hook.node({**WORKS, **broken})
-    hooks.verify(node)
+    verify.verify(node)
     assert unwired(node)
     assert "failed its check after containerd's start" in health.load(node).degraded
     assert node.calls[-2:] == [
@@ -333,7 +334,7 @@ def test_verify_fails_open_after_the_start(hook, broken) -> None:
 def test_verify_stays_wired_under_containers(hook) -> None:
     hook.daemon(SETTINGS)
     node = hook.node({**WORKS, f"{CTR}images import": STOPPED}, **IN_USE)
-    hooks.verify(node)
+    verify.verify(node)
     assert wired(node)
     assert "stays wired" in health.load(node).degraded
     assert "systemctl" not in " ".join(node.calls)
@@ -342,7 +343,7 @@ def test_verify_stays_wired_under_containers(hook) -> None:
 def test_verify_after_failing_open_makes_images_fit_overlayfs(hook, capsys) -> None:
     node = hook.node(config=OVERLAYFS)
     health.save(node, State("soci", degraded="SOCI did not answer"))
-    hooks.verify(node)
+    verify.verify(node)
     assert node.calls[0].startswith(f"{CTR}images import --snapshotter overlayfs")
     assert node.calls[-1] == f"{CTR}images rm b:1"
     assert "1 images that overlayfs lacks" in capsys.readouterr().err
@@ -353,14 +354,14 @@ def test_images_are_looked_at_again_where_that_failed(hook) -> None:
     node = hook.node({**WORKS, f"{CTR}images check": STOPPED}, config=OVERLAYFS)
     health.save(node, State("soci", degraded="x"))
     with pytest.raises(errors.BootstrapError):
-        hooks.verify(node)
+        verify.verify(node)
     assert health.load(node).snapshotter == "soci"
 
 
 def test_verify_where_another_file_overrides_the_wiring(hook) -> None:
     shadow = "[plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'overlayfs'\n"
     node = hook.node(**{"/etc/containerd/conf.d/99-nvidia.toml": shadow})
-    hooks.verify(node)
+    verify.verify(node)
     assert unwired(node)
     assert "names overlayfs after our wiring" in health.load(node).degraded
 
@@ -384,7 +385,7 @@ def test_verify_where_an_imported_file_replaces_the_section(hook, dump, shadowed
     """Without a word of a snapshotter: only containerd tells what it makes of the two."""
     hook.daemon(SETTINGS)
     node = hook.node({**WORKS, "containerd": dump}, **{RUNTIME: SECTION})
-    hooks.verify(node)
+    verify.verify(node)
     assert f"containerd --config {CONFIG} config dump" in node.calls
     assert wired(node) is not shadowed
     assert bool(health.load(node).degraded) is shadowed
@@ -402,7 +403,7 @@ def test_overlayfs_that_is_as_it_should_be(hook, outcome, config, found) -> None
     node = hook.node(outcome=outcome, config=config)
     if found.degraded:
         health.save(node, found)
-    hooks.verify(node)
+    verify.verify(node)
     assert health.load(node).degraded == found.degraded
     assert node.calls == []
 
@@ -411,7 +412,7 @@ def test_a_node_without_systemctl(hook) -> None:
     hook.daemon(SETTINGS)
     hook.owe_a_restart()
     node = hook.node({f"{CTR}images": b""})
-    hooks.verify(node)
+    verify.verify(node)
     assert node.calls == []
 
 
@@ -433,7 +434,7 @@ def test_whatever_happens_it_ends_with_0(hook, monkeypatch, capsys, name, error)
         assert system.tag == "hook"
         raise error
 
-    monkeypatch.setattr(*((boot, "run") if name == "boot" else (hooks, name)), fail)
+    monkeypatch.setattr(*((boot, "run") if name == "boot" else (verify, name)), fail)
     assert hook_command.main([name]) == 0
     assert f"{name}: {type(error).__name__}: {error}" in capsys.readouterr().err
 

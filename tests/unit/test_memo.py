@@ -13,8 +13,8 @@ import pytest
 import trees
 from nodes import write
 
-from soci_bootstrap import install
 from soci_bootstrap.apply import phases
+from soci_bootstrap.cli.commands import install
 from soci_bootstrap.paths import RECORD
 from soci_bootstrap.settings import load
 from soci_bootstrap.state import memo

@@ -11,11 +11,13 @@ import pytest
 from corpus import archives, servers
 from corpus.aws import install_aws
 
+from soci_bootstrap.cli.commands import mirror as mirror_
+from soci_bootstrap.cli.commands.mirror import wanted
 from soci_bootstrap.errors import FetchError, UsageError
 from soci_bootstrap.fetch import mirror as module
 from soci_bootstrap.fetch import release
 from soci_bootstrap.fetch.binary import fetch_binary
-from soci_bootstrap.fetch.mirror import MirrorResult, mirror, wanted
+from soci_bootstrap.fetch.mirror import MirrorResult, mirror
 from soci_bootstrap.fetch.release import Request
 from soci_bootstrap.fetch.retry import RetryPolicy
 from soci_bootstrap.settings import Settings
@@ -269,7 +271,7 @@ def test_places_that_can_not_be_written(destination: str) -> None:
 
 def test_a_mirror_is_not_fetched_from_itself() -> None:
     with pytest.raises(UsageError, match="expected a place to fetch from"):
-        module.run(Settings("mirror", operand="s3://bucket/x", mirror="s3://bucket/x/"), Console(-1))
+        mirror_.run(Settings("mirror", operand="s3://bucket/x", mirror="s3://bucket/x/"), Console(-1))
 
 
 def test_a_directory_that_can_not_be_made(tmp_path) -> None:
@@ -282,8 +284,8 @@ def test_run_takes_the_deadline_only_if_it_was_given(monkeypatch, tmp_path) -> N
     seen = []
     monkeypatch.setattr(module, "mirror", lambda *arguments, **_: seen.append(arguments[2].seconds))
     settings = Settings("mirror", operand=str(tmp_path))
-    module.run(settings, Console(-1))
-    module.run(replace(settings, deadline=7.0, given=frozenset({"deadline"})), Console(-1))
+    mirror_.run(settings, Console(-1))
+    mirror_.run(replace(settings, deadline=7.0, given=frozenset({"deadline"})), Console(-1))
     assert seen == [module.PATIENCE, 7.0]
 
 

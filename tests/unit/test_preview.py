@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 import trees
 
-from soci_bootstrap import install, preview
+from soci_bootstrap.cli.commands import install
+from soci_bootstrap.cli.commands import plan as plan_
 from soci_bootstrap.errors import DecompressorError, StateError
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.system import System, programs, resources
@@ -32,8 +33,8 @@ def settings(tmp_path):
     return Settings(command="plan", root=str(root), tarball=tarball, sha256=sha256, vcpus=2, memory_gib=4.0)
 
 
-def plan(settings, said=None) -> preview.PlanResult:
-    return preview.run(settings, Console(0, said or io.StringIO()))
+def plan(settings, said=None) -> plan_.PlanResult:
+    return plan_.run(settings, Console(0, said or io.StringIO()))
 
 
 def test_a_node_without_soci(settings) -> None:
@@ -76,7 +77,7 @@ def test_steps_without_a_file_have_no_path() -> None:
     from soci_bootstrap.plan.steps import Step
 
     steps = (Step("daemon-reload", None, True), Step("preflight", None, False))
-    result = preview.PlanResult(steps, {}, "none", "0.15.0", ("x",))
+    result = plan_.PlanResult(steps, {}, "none", "0.15.0", ("x",))
     assert result.document["steps"] == [
         {"name": "daemon-reload", "changed": True},
         {"name": "preflight", "changed": False},

@@ -20,7 +20,8 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from soci_bootstrap import install, preview, rollback, settings
+from soci_bootstrap import settings
+from soci_bootstrap.cli.commands import install, plan, rollback
 from soci_bootstrap.configfiles import soci_rules, toml
 from soci_bootstrap.render.arguments import install_arguments
 from soci_bootstrap.settings import Settings
@@ -186,7 +187,7 @@ def test_what_was_installed_is_what_plan_wants(node, options) -> None:
         if installed(root, options).startswith("refused: "):
             assert shape(root) == before
             return
-        planned = preview.run(load("plan", root, *words(options)), trees.QUIET)
+        planned = plan.run(load("plan", root, *words(options)), trees.QUIET)
         assert planned.pending == ()
         assert installed(root, options) == "unchanged"
 

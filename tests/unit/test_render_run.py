@@ -9,8 +9,8 @@ import yaml
 from render_requests import DIGEST, NODE_CONFIG, STUB, URL
 
 from soci_bootstrap import settings
+from soci_bootstrap.cli.commands.render import Result, run
 from soci_bootstrap.errors import UsageError
-from soci_bootstrap.render import Result, run
 from soci_bootstrap.render.arguments import install_arguments
 from soci_bootstrap.settings.render import KINDS
 from soci_bootstrap.system import resources
@@ -58,7 +58,7 @@ def test_the_digest_is_the_running_zipapps_own(monkeypatch: pytest.MonkeyPatch) 
 def test_in_a_checkout_the_digest_is_that_of_what_was_built(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(resources, "__file__", str(tmp_path / "soci_bootstrap" / "resources.py"))
+    monkeypatch.setattr(resources, "PACKAGE", str(tmp_path / "soci_bootstrap"))
     with pytest.raises(UsageError, match=r"give --zipapp-sha256, or run scripts/build"):
         rendered("userdata", "--zipapp-url", URL)
     (tmp_path / "dist").mkdir()

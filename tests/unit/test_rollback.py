@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from soci_bootstrap import install, rollback
 from soci_bootstrap.apply.nodeadm_files import without_ours
+from soci_bootstrap.cli.commands import install, rollback
+from soci_bootstrap.cli.commands.rollback import RollbackResult
 from soci_bootstrap.configfiles import toml
 from soci_bootstrap.errors import RefusedError
 from soci_bootstrap.paths import NODEADM_DROPIN, NODECONFIG_CACHE, RECORD
-from soci_bootstrap.rollback import RollbackResult
 from soci_bootstrap.runtime.unwire import unwire
 from soci_bootstrap.state.record import load
 from soci_bootstrap.state.wiring import Wired

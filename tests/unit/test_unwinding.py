@@ -11,7 +11,7 @@ from machines import Machine
 
 from soci_bootstrap.errors import BootstrapError, WorkloadsError
 from soci_bootstrap.paths import NODEADM_DROPIN
-from soci_bootstrap.restoring import Rollback
+from soci_bootstrap.rollback.files import Rollback
 from soci_bootstrap.runtime import probe
 from soci_bootstrap.state import health
 from soci_bootstrap.state.health import State

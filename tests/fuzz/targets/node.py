@@ -12,9 +12,10 @@ from pathlib import Path
 from corpus import inputs
 from hostile import lay, shape
 
-from soci_bootstrap import preview, settings
+from soci_bootstrap import settings
 from soci_bootstrap.apply.context import Context
 from soci_bootstrap.apply.decide import Planning
+from soci_bootstrap.cli.commands import plan
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.state.record import load
 from soci_bootstrap.system import System
@@ -66,7 +67,7 @@ def _run() -> None:
         ["plan", "--root", str(_ROOT), "--arch", "amd64", "--vcpus", "4", "--memory-gib", "8"], {}, _no_file
     )
     try:
-        preview.run(asked, console).text.encode("utf-8", "replace")
+        plan.run(asked, console).text.encode("utf-8", "replace")
         system = System(str(_ROOT))
         Planning(Context(system, asked, console, Deadline(60), b"agent", load(system), boot=False)).make()
     except BootstrapError as error:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from soci_bootstrap import paths
 from soci_bootstrap.apply.nodeadm_files import of_others, unmerged, without_ours
 from soci_bootstrap.errors import RefusedError
+from soci_bootstrap.rollback.node import Runtime, holds_snapshots, remove_runtime_files
 from soci_bootstrap.state import memo
 from soci_bootstrap.state.backups import remove_record, restore, sweep
 from soci_bootstrap.state.ownership import PathState, state_of
@@ -16,7 +17,6 @@ from soci_bootstrap.state.wiring import from_json as wired_from_json
 from soci_bootstrap.system import System, systemd
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
-from soci_bootstrap.unwinding import Runtime, holds_snapshots, remove_runtime_files
 
 
 @dataclass(frozen=True)

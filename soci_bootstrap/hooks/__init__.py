@@ -1,4 +1,6 @@
-"""The internal command ``hook NAME``: each imports no more than it needs, and ends 0 whatever happens.
+"""What systemd starts: guard and verify around containerd's start, boot before nodeadm.
+
+The internal command ``hook NAME``: each hook imports no more than it needs, and ends 0 whatever happens.
 
 The units bound them in time; no lock of install's is taken by the ones that hold containerd up.
 """
@@ -25,19 +27,19 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _guard(system: System) -> None:
-    from soci_bootstrap import hooks
+    from soci_bootstrap.hooks import guard
 
-    hooks.guard(system)
+    guard.guard(system)
 
 
 def _verify(system: System) -> None:
-    from soci_bootstrap import hooks
+    from soci_bootstrap.hooks import verify
 
-    hooks.verify(system)
+    verify.verify(system)
 
 
 def _boot(system: System) -> None:
-    from soci_bootstrap import boot
+    from soci_bootstrap.hooks import boot
 
     boot.run(system)
 

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 DONE, FAILED, DEGRADED = 0, 1, 2
 
-_MODULES = {"bake": "install", "plan": "preview"}
-"""Commands that live in a module of another name; ``plan.py`` is the pure plan itself."""
+_MODULES = {"bake": "install"}
+"""Commands that live in a module of another name."""
 
 
 class Result(Protocol):
@@ -58,9 +58,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
     """
     if argv and argv[0] == "hook":
         # containerd's start waits for these: no settings, nothing third-party.
-        from soci_bootstrap import hook
+        from soci_bootstrap import hooks
 
-        return hook.main(argv[1:])
+        return hooks.main(argv[1:])
     if argv and argv[0] == "install":
         # A converged node is told by stat() alone, before anything heavier is imported.
         from soci_bootstrap.state import memo
@@ -104,7 +104,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 def _told(line: CommandLine) -> str | None:
     """What is printed without settings: help, version, completion, the manual."""
     if line.help:
-        from soci_bootstrap import helptext
+        from soci_bootstrap.cli import helptext
 
         return helptext.command_help(line.command) if line.command else helptext.overview()
     if line.version:
@@ -112,13 +112,13 @@ def _told(line: CommandLine) -> str | None:
     if line.problems:
         return None
     if line.command == "completion":
-        from soci_bootstrap import completion
+        from soci_bootstrap.cli import completion
 
         return completion.script(line.operand or "")
     if line.command == "man":
-        from soci_bootstrap import manpage
+        from soci_bootstrap.cli import helptext
 
-        return manpage.page(version())
+        return helptext.page(version())
     return None
 
 
@@ -133,7 +133,7 @@ def _run(settings: Settings, console: Console) -> Result:
     import importlib
 
     module = _MODULES.get(settings.command, settings.command)
-    run = importlib.import_module(f"soci_bootstrap.{module}").run
+    run = importlib.import_module(f"soci_bootstrap.cli.commands.{module}").run
     result: Result = run(settings, console)
     return result
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from soci_bootstrap import paths
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.restoring import Done, Rollback
+from soci_bootstrap.rollback.files import Done, Rollback
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.state.backups import sweep
 from soci_bootstrap.state.record import load

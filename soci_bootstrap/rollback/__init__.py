@@ -1,0 +1,1 @@
+"""The node as it was before the first install."""
