@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import IO
 
 from soci_bootstrap import paths
-from soci_bootstrap.doctor import programs, redact
-from soci_bootstrap.doctor.finding import Unseen, attempt
-from soci_bootstrap.doctor.node import Node
-from soci_bootstrap.doctor.outputs import SHOWN
+from soci_bootstrap.doctor import redact
+from soci_bootstrap.doctor.finding import Unknown, attempt
+from soci_bootstrap.doctor.observe import programs
+from soci_bootstrap.doctor.observe.node import Node
+from soci_bootstrap.doctor.observe.outputs import SHOWN
 from soci_bootstrap.errors import RefusedError
 from soci_bootstrap.state.memo import PATH as CONVERGED
 from soci_bootstrap.system import System
@@ -96,7 +97,7 @@ def members(system: System, node: Node, document: object, table: str) -> Iterato
 
 def _member(name: str, look: Callable[[], bytes | None], kind: str) -> Iterator[Member]:
     found = attempt(look)
-    if isinstance(found, Unseen):
+    if isinstance(found, Unknown):
         yield Member(f"{name}.missing", redact.text(f"{found.why}\n").encode())
     elif found is not None:
         yield Member(name, redact.file(kind, found))
@@ -121,7 +122,7 @@ def _paths(system: System, node: Node) -> list[str]:
 
 def _names(system: System, directory: str) -> tuple[str, ...]:
     found = attempt(lambda: system.listdir(directory))
-    return () if isinstance(found, Unseen) else found
+    return () if isinstance(found, Unknown) else found
 
 
 def _read(system: System, path: str) -> bytes | None:

@@ -62,7 +62,7 @@ class Check:
 
 
 @dataclass(frozen=True)
-class Unseen:
+class Unknown:
     """Why something could not be observed.
 
     Attributes:
@@ -78,7 +78,7 @@ class Unseen:
         return warn(self.why, expected, self.remedy) if self.remedy else skip(self.why, expected)
 
 
-Seen = Union[T, Unseen]
+Observed = Union[T, Unknown]
 """A fact, or the reason why it isn't known. Never confused with "nothing is there"."""
 
 
@@ -102,19 +102,19 @@ def skip(why: str, expected: str) -> Finding:
     return Finding(Status.SKIP, why, expected)
 
 
-def attempt(look: Callable[[], T]) -> Seen[T]:
+def attempt(look: Callable[[], T]) -> Observed[T]:
     """What ``look`` returns, or why it could not: on a half-broken node a failure is a finding."""
     try:
         return look()
     except (BootstrapError, OSError) as error:
         if _refused(error) and os.geteuid() != 0:
-            return Unseen(NEEDS_ROOT)
+            return Unknown(NEEDS_ROOT)
         if isinstance(error, BootstrapError):
             found = f": {error.found}" if error.found else ""
-            return Unseen(f"{error.problem}{found}", error.remedy or "repair it, then run doctor again")
-        return Unseen(f"{type(error).__name__}: {error}", "repair it, then run doctor again")
+            return Unknown(f"{error.problem}{found}", error.remedy or "repair it, then run doctor again")
+        return Unknown(f"{type(error).__name__}: {error}", "repair it, then run doctor again")
     except Exception as error:  # noqa: BLE001 - whatever it is, the other checks go on
-        return Unseen(f"unexpected {type(error).__name__}: {error}", "report this as a bug")
+        return Unknown(f"unexpected {type(error).__name__}: {error}", "report this as a bug")
 
 
 def _refused(error: BaseException) -> bool:

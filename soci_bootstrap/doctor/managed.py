@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 
 from soci_bootstrap import paths
-from soci_bootstrap.doctor.finding import Finding, Seen, Unseen, fail, ok, skip, warn
-from soci_bootstrap.doctor.node import Held, Node
+from soci_bootstrap.doctor.finding import Finding, Observed, Unknown, fail, ok, skip, warn
+from soci_bootstrap.doctor.observe.node import Held, Node
 from soci_bootstrap.plan.items import Absent, File, Item, Link
 from soci_bootstrap.state.record import Managed
 from soci_bootstrap.state.wiring import from_json as wired_from_json
@@ -27,7 +27,7 @@ def wanted(node: Node) -> dict[str, tuple[Managed, ...]]:
 
 def desired(node: Node) -> dict[str, Managed]:
     """By path, what an install would put there now; empty where that isn't known."""
-    if isinstance(node.desired, Unseen):
+    if isinstance(node.desired, Unknown):
         return {}
     return {item.path: managed for item in node.desired.items if (managed := _managed(item))}
 
@@ -69,7 +69,7 @@ def own(node: Node, path: str) -> Finding:
     """The finding for one file of ours: missing is a failure, edited a warning, unknown neither."""
     expected = f"{path} as installed"
     held = node.files.get(path, Held())
-    if isinstance(held, Unseen):
+    if isinstance(held, Unknown):
         return held.judged(expected)
     if held.entry.kind == "link" and held.entry.target == "/dev/null":
         return fail("masked: it is a link to /dev/null", expected, f"remove {path}, then {INSTALL}")
@@ -78,7 +78,7 @@ def own(node: Node, path: str) -> Finding:
         if any(choice.kind == "absent" for choice in choices):
             return ok(f"nothing at {path}, and nothing is needed there", expected)
         return fail(f"nothing at {path}", expected, INSTALL)
-    if isinstance(node.record, Unseen) and not choices:
+    if isinstance(node.record, Unknown) and not choices:
         return skip(node.record.why, expected)
     differs = difference(held, choices)
     if differs:
@@ -97,7 +97,7 @@ def rewired(node: Node) -> frozenset[str]:
     )
 
 
-def held_at(node: Node, path: str) -> Seen[Held]:
+def held_at(node: Node, path: str) -> Observed[Held]:
     """What stands at a path that was observed; nothing at one that was not."""
     return node.files.get(path, Held())
 

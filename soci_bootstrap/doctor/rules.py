@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from soci_bootstrap.doctor import (
+from soci_bootstrap.doctor.checks import (
     binary,
     config,
     containerd,
     daemon,
     disks,
-    ground,
-    history,
     images,
     kubelet,
     nodeadm,
+    outcome,
+    prerequisites,
     units,
 )
 from soci_bootstrap.doctor.finding import FAILED_OPEN, PLAN, STAGED, Check, Finding, Status, skip, warn
-from soci_bootstrap.doctor.node import Node
+from soci_bootstrap.doctor.observe.node import Node
 from soci_bootstrap.errors import BootstrapError
 
 
@@ -50,10 +50,10 @@ _SYSTEMD = ("systemd",)
 _DUMPED = ("containerd.config",)
 
 RULES: tuple[Rule, ...] = (
-    Rule("privileges", ground.privileges),
-    Rule("platform", ground.platform),
-    Rule("record", ground.record),
-    Rule("installed", ground.installed),
+    Rule("privileges", prerequisites.privileges),
+    Rule("platform", prerequisites.platform),
+    Rule("record", prerequisites.record),
+    Rule("installed", prerequisites.installed),
     Rule("binary.present", binary.present, _HERE),
     Rule("binary.executable", binary.executable, _THERE),
     Rule("binary.architecture", binary.architecture, _THERE),
@@ -66,8 +66,8 @@ RULES: tuple[Rule, ...] = (
     Rule("config.ours", config.ours, (*_HERE, "config.present")),
     Rule("decompressor.present", config.decompressor_present, _PARSED),
     Rule("decompressor.works", config.decompressor_works, (*_PARSED, "decompressor.present")),
-    Rule("python", ground.python, _HERE),
-    Rule("agent", ground.agent, _HERE),
+    Rule("python", prerequisites.python, _HERE),
+    Rule("agent", prerequisites.agent, _HERE),
     Rule("service.unit", units.service, _HERE),
     Rule("service.drop-in", units.service_dropin, _HERE),
     Rule("socket.unit", units.socket, _HERE),
@@ -81,9 +81,9 @@ RULES: tuple[Rule, ...] = (
     Rule("node-config.drop-in", nodeadm.dropin, _HERE),
     Rule("node-config.later", nodeadm.later, _HERE),
     Rule("node-config.gate", nodeadm.gate),
-    Rule("files", ground.files, _HERE),
-    Rule(STAGED, history.staged, _HERE),
-    Rule(FAILED_OPEN, history.failed_open),
+    Rule("files", prerequisites.files, _HERE),
+    Rule(STAGED, outcome.staged, _HERE),
+    Rule(FAILED_OPEN, outcome.failed_open),
     Rule("containerd.active", containerd.active, _SYSTEMD, running=True, soci=False),
     Rule(
         "socket.active",
@@ -123,14 +123,14 @@ RULES: tuple[Rule, ...] = (
         "image.pause", images.pause, (*_SERVING, "containerd.active", "containerd.snapshotter"), running=True
     ),
     Rule("snapshots", images.snapshots, ("containerd.active",), running=True),
-    Rule("facts", history.decidable, _HERE),
-    Rule(PLAN, history.plan, (*_HERE, "facts")),
+    Rule("facts", outcome.decidable, _HERE),
+    Rule(PLAN, outcome.plan, (*_HERE, "facts")),
 )
 
 
 def judge(node: Node) -> tuple[Check, ...]:
     """Every check's finding, in order; a check that fails to judge is a finding too."""
-    waiting = history.waiting(node)
+    waiting = outcome.waiting(node)
     findings: dict[str, Finding] = {}
     for rule in RULES:
         findings[rule.id] = _found(rule, node, waiting, findings)

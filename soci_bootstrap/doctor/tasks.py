@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar, Union
 
-from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
+from soci_bootstrap.doctor.finding import Observed, Unknown, attempt
 
 T = TypeVar("T")
 
@@ -24,19 +24,19 @@ class Task(Generic[T]):
         self._look = look
         self._end = time.monotonic() + seconds
         self._seconds = seconds
-        self._result: list[Seen[T]] = []
+        self._result: list[Observed[T]] = []
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
         self._result.append(attempt(self._look))
 
-    def result(self) -> Seen[T]:
+    def result(self) -> Observed[T]:
         """What was seen, or why not."""
         self._thread.join(max(0.0, self._end - time.monotonic()))
         if self._result:
             return self._result[0]
-        return Unseen(
+        return Unknown(
             f"no end after {self._seconds:.0f} s", "find out what hangs: a disk, a mount, a program"
         )
 
@@ -44,10 +44,10 @@ class Task(Generic[T]):
 class Known(Generic[T]):
     """The answer to a question that need not be asked."""
 
-    def __init__(self, answer: Seen[T]) -> None:
+    def __init__(self, answer: Observed[T]) -> None:
         self._answer = answer
 
-    def result(self) -> Seen[T]:
+    def result(self) -> Observed[T]:
         """It."""
         return self._answer
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from soci_bootstrap.render.imagebuilder import image_builder_component
-from soci_bootstrap.render.launch_template import launch_template
-from soci_bootstrap.render.nodeclass import ec2_node_class
-from soci_bootstrap.render.packer import packer_template
-from soci_bootstrap.render.request import Request
-from soci_bootstrap.render.ssm import ssm_document
-from soci_bootstrap.render.terraform import terraform_module
-from soci_bootstrap.render.userdata import user_data
+from soci_bootstrap.render.kinds.imagebuilder import image_builder_component
+from soci_bootstrap.render.kinds.launch_template import launch_template
+from soci_bootstrap.render.kinds.nodeclass import ec2_node_class
+from soci_bootstrap.render.kinds.packer import packer_template
+from soci_bootstrap.render.kinds.ssm import ssm_document
+from soci_bootstrap.render.kinds.terraform import terraform_module
+from soci_bootstrap.render.kinds.userdata import user_data
+from soci_bootstrap.render.request import Document
 
 _RENDERERS = {
     "userdata": user_data,
@@ -22,6 +22,6 @@ _RENDERERS = {
 }
 
 
-def render(request: Request) -> str:
+def render(request: Document) -> str:
     """The document for ``request``; the same request gives the same bytes."""
     return _RENDERERS[request.options.kind](request)

@@ -23,7 +23,7 @@ _PLUGINS = {
 
 
 @dataclass(frozen=True)
-class Request:
+class Document:
     """The inputs of one rendering; the same inputs give the same bytes.
 
     Attributes:
@@ -55,7 +55,7 @@ def set_arguments(command: str, arguments: Sequence[str]) -> str:
     return f"set -- {shlex.join([command, *arguments])}"
 
 
-def stub_call(request: Request, prologue: str) -> str:
+def stub_call(request: Document, prologue: str) -> str:
     """Shell text that runs ``prologue`` (whole lines; sets ``"$@"``) and the stub, its status in ``$?``.
 
     The subshell keeps the stub's `set` and `exit` to itself, and makes a document that was cut
@@ -72,7 +72,7 @@ def stub_call(request: Request, prologue: str) -> str:
     )
 
 
-def bake_script(request: Request) -> str:
+def bake_script(request: Document) -> str:
     """Shell text that bakes SOCI into the image it runs in, and ends with the agent's status."""
     return stub_call(request, f"{set_arguments('bake', request.arguments)}\n") + "exit $?\n"
 

@@ -6,7 +6,7 @@ import email
 from collections.abc import Sequence
 from pathlib import Path
 
-from soci_bootstrap.render.request import Request
+from soci_bootstrap.render.request import Document
 from soci_bootstrap.settings.render import RenderOptions
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "render"
@@ -44,8 +44,8 @@ def make(
     node_config: str | None = None,
     snapshotter_root: str | None = None,
     **options: str,
-) -> Request:
-    return Request(
+) -> Document:
+    return Document(
         options=RenderOptions(kind=kind, **options),
         arguments=arguments,
         stub=stub,

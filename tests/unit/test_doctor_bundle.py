@@ -14,9 +14,9 @@ import pytest
 from soci_bootstrap.cli.commands import doctor
 from soci_bootstrap.configfiles import toml
 from soci_bootstrap.doctor import bundle, redact
-from soci_bootstrap.doctor.finding import Unseen
-from soci_bootstrap.doctor.node import Containerd, Node
-from soci_bootstrap.doctor.units import SERVICE_DROPIN
+from soci_bootstrap.doctor.checks.units import SERVICE_DROPIN
+from soci_bootstrap.doctor.finding import Unknown
+from soci_bootstrap.doctor.observe.node import Containerd, Node
 from soci_bootstrap.errors import CommandError, RefusedError
 from soci_bootstrap.settings import load
 from soci_bootstrap.system.console import Console
@@ -173,7 +173,7 @@ def members(node: nodes.Node) -> dict[str, bytes]:
     observed = Node(
         containerd=Containerd(config="/etc/containerd/config.toml"),
         files={
-            path: Unseen("x")
+            path: Unknown("x")
             for path in (
                 "/etc/systemd/system/soci-snapshotter.service",
                 SERVICE_DROPIN,

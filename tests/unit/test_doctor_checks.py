@@ -12,8 +12,10 @@ import pytest
 from soci_bootstrap.configfiles import soci, toml
 from soci_bootstrap.configfiles.soci import Decompressor
 from soci_bootstrap.doctor import table
-from soci_bootstrap.doctor.finding import EXIT_STATUS, NEEDS_ROOT, Check, Status, Unseen, attempt, verdict
-from soci_bootstrap.doctor.node import (
+from soci_bootstrap.doctor.checks.units import LINKS, SERVICE_DROPIN, SERVICE_FILE, SOCKET_FILE
+from soci_bootstrap.doctor.finding import EXIT_STATUS, NEEDS_ROOT, Check, Status, Unknown, attempt, verdict
+from soci_bootstrap.doctor.observe.files import PATHS
+from soci_bootstrap.doctor.observe.node import (
     ARGUMENTS,
     Binary,
     Containerd,
@@ -28,7 +30,6 @@ from soci_bootstrap.doctor.node import (
     Unit,
 )
 from soci_bootstrap.doctor.rules import RULES, judge
-from soci_bootstrap.doctor.units import LINKS, PATHS, SERVICE_DROPIN, SERVICE_FILE, SOCKET_FILE
 from soci_bootstrap.errors import CommandError, StateError
 from soci_bootstrap.facts.content_store import ContentStore
 from soci_bootstrap.facts.machine import Machine
@@ -199,7 +200,7 @@ def wants(data: bytes) -> Desired:
 
 FAILED_OPEN = State(degraded="SOCI did not answer", at="2026-01-01T00:00:00Z", boot_id="this")
 UNWIRED = replace(effective(snapshotter="overlayfs"), state=FAILED_OPEN)
-NOTHING = Node(arch="amd64", kubelet=Kubelet(), units={}, answers=Unseen("no"))
+NOTHING = Node(arch="amd64", kubelet=Kubelet(), units={}, answers=Unknown("no"))
 
 
 @dataclass(frozen=True)
@@ -227,24 +228,24 @@ CASES = [
     Case("privileges", replace(WELL, root=False, live=False), "ok", "below --root"),
     Case(
         "privileges",
-        replace(WELL, root=False, live=False, record=Unseen(NEEDS_ROOT)),
+        replace(WELL, root=False, live=False, record=Unknown(NEEDS_ROOT)),
         "warn",
         "unprivileged",
         "degraded",
     ),
-    Case("platform", replace(WELL, arch=Unseen("not for riscv64", "leave it out")), "fail", "riscv64"),
+    Case("platform", replace(WELL, arch=Unknown("not for riscv64", "leave it out")), "fail", "riscv64"),
     Case("record", replace(WELL, record=None), "warn", "none", "degraded"),
     Case(
         "record",
-        replace(WELL, record=Unseen("record.json can't be used", "install")),
+        replace(WELL, record=Unknown("record.json can't be used", "install")),
         "warn",
         "can't be used",
     ),
-    Case("record", replace(WELL, record=Unseen(NEEDS_ROOT)), "skip", NEEDS_ROOT),
+    Case("record", replace(WELL, record=Unknown(NEEDS_ROOT)), "skip", NEEDS_ROOT),
     Case("record", recorded(outcome=""), "warn", "cut short"),
     Case("record", recorded(outcome="rolling-back"), "fail", "rollback was cut short", "broken"),
     Case("installed", NOTHING, "fail", "no SOCI", "broken"),
-    Case("installed", replace(NOTHING, record=Unseen("broken", "mend it")), "warn", "broken"),
+    Case("installed", replace(NOTHING, record=Unknown("broken", "mend it")), "warn", "broken"),
     Case(
         "installed",
         replace(UNWIRED, record=Record(outcome="degraded", reason="no route", managed=MANAGED)),
@@ -254,26 +255,26 @@ CASES = [
     ),
     Case("binary.present", binary(entry=ABSENT), "fail", f"nothing at {DAEMON}", "broken"),
     Case("binary.present", binary(entry=Entry("dir")), "fail", "is a dir"),
-    Case("binary.present", binary(entry=Unseen(NEEDS_ROOT)), "skip", NEEDS_ROOT),
+    Case("binary.present", binary(entry=Unknown(NEEDS_ROOT)), "skip", NEEDS_ROOT),
     Case("binary.executable", binary(entry=Entry("file", 0o644)), "fail", "0644"),
     Case("binary.executable", binary(noexec=True), "fail", "noexec"),
     Case("binary.architecture", binary(arch="arm64"), "fail", "arm64"),
     Case("binary.architecture", binary(arch=""), "ok", "no ELF"),
     Case("binary.digest", binary(sha256="b" * 64), "fail", "changed after"),
-    Case("binary.digest", binary(sha256=Unseen("Input/output error", "mend the disk")), "warn", "Input"),
+    Case("binary.digest", binary(sha256=Unknown("Input/output error", "mend the disk")), "warn", "Input"),
     Case("binary.digest", recorded(binary=None), "skip", "no digest known"),
     Case("binary.runs", binary(version=(127, b"x\nno such loader\n")), "fail", "status 127: no such loader"),
     Case("binary.runs", binary(version=(1, b"")), "fail", "status 1"),
-    Case("binary.runs", binary(version=Unseen("Exec format error", "install it")), "fail", "Exec format"),
-    Case("binary.runs", binary(version=Unseen("below --root")), "skip", "below --root"),
+    Case("binary.runs", binary(version=Unknown("Exec format error", "install it")), "fail", "Exec format"),
+    Case("binary.runs", binary(version=Unknown("below --root")), "skip", "below --root"),
     Case("binary.version", binary(version=(0, b"v0.9.0")), "fail", "no parallel pull"),
     Case("binary.version", binary(version=(0, b"version v0.14.1")), "warn", "0.14.1"),
     Case("binary.version", binary(version=(0, b"hello")), "warn", "no version"),
     Case("config.present", replace(WELL, config=None), "fail", f"nothing at {SOCI_CONFIG}"),
     Case(
-        "config.present", replace(WELL, config=Unseen("is no regular file", "move it")), "warn", "no regular"
+        "config.present", replace(WELL, config=Unknown("is no regular file", "move it")), "warn", "no regular"
     ),
-    Case("config.parses", replace(WELL, document=Unseen("is not TOML: x", "mend it")), "fail", "not TOML"),
+    Case("config.parses", replace(WELL, document=Unknown("is not TOML: x", "mend it")), "fail", "not TOML"),
     Case("config.rules", replace(WELL, document=document(max_unpacks=3)), "fail", "max_unpacks"),
     Case(
         "config.rules",
@@ -285,17 +286,17 @@ CASES = [
     Case("config.rules", replace(WELL, document={}), "fail", "content_store"),
     Case("config.ours", replace(WELL, config=TEXT + b"\n"), "warn", "edited", "degraded"),
     Case("config.ours", replace(WELL, record=None, config=TEXT), "ok"),
-    Case("config.ours", replace(WELL, record=None, desired=Unseen("x")), "skip", "no record"),
+    Case("config.ours", replace(WELL, record=None, desired=Unknown("x")), "skip", "no record"),
     Case(
         "decompressor.present", replace(WELL, decompressor_entry=ABSENT), "fail", "nothing at /usr/bin/unpigz"
     ),
     Case("decompressor.present", replace(WELL, decompressor_entry=Entry("file", 0o644)), "fail", "0644"),
     Case("decompressor.present", replace(WELL, decompressor=""), "ok", "none named"),
-    Case("decompressor.present", replace(WELL, decompressor_entry=Unseen(NEEDS_ROOT)), "skip", NEEDS_ROOT),
+    Case("decompressor.present", replace(WELL, decompressor_entry=Unknown(NEEDS_ROOT)), "skip", NEEDS_ROOT),
     Case("decompressor.works", replace(WELL, decompressor_works="took a corrupt stream"), "fail", "corrupt"),
-    Case("decompressor.works", replace(WELL, decompressor_works=Unseen("below --root")), "skip"),
+    Case("decompressor.works", replace(WELL, decompressor_works=Unknown("below --root")), "skip"),
     Case("python", replace(WELL, python=False), "warn", "no /usr/bin/python3"),
-    Case("python", replace(WELL, python=Unseen("loop", "mend it")), "warn", "loop"),
+    Case("python", replace(WELL, python=Unknown("loop", "mend it")), "warn", "loop"),
     Case("agent", held(AGENT, GONE), "fail", "nothing"),
     Case("agent", held(AGENT, EDITED), "warn", "edited"),
     Case("service.unit", held(SERVICE_FILE, GONE), "fail", "nothing"),
@@ -310,18 +311,18 @@ CASES = [
         "not ours",
     ),
     Case("service.drop-in", held(SERVICE_DROPIN, GONE), "fail", "nothing"),
-    Case("service.drop-in", held(SERVICE_DROPIN, Unseen(NEEDS_ROOT)), "skip", NEEDS_ROOT),
+    Case("service.drop-in", held(SERVICE_DROPIN, Unknown(NEEDS_ROOT)), "skip", NEEDS_ROOT),
     Case("socket.unit", held(SOCKET_FILE, GONE), "fail", "nothing"),
     Case("containerd.hooks", held(CONTAINERD_DROPIN, GONE), "fail", "nothing"),
     Case("containerd.hooks", unit("containerd.service", dropins=()), "warn", "not read it"),
     Case("boot-unit", held(f"/etc/systemd/system/{BOOT}", GONE), "warn", "nothing"),
     Case("units.enabled", replace(held(LINKS[BOOT], GONE), units={**UNITS, BOOT: Unit()}), "warn", BOOT),
     Case("units.enabled", held(LINKS[SOCKET], GONE), "ok"),
-    Case("systemd", replace(WELL, units=Unseen("no bus", "start systemd")), "fail", "no bus"),
+    Case("systemd", replace(WELL, units=Unknown("no bus", "start systemd")), "fail", "no bus"),
     Case("units.masked", unit(SOCKET, load="masked"), "fail", SOCKET),
     Case("units.masked", unit(SERVICE, enabled="masked-runtime"), "fail", SERVICE),
     Case("units.loaded", unit(SERVICE, reload=True), "warn", SERVICE),
-    Case("node-config", replace(WELL, node_config=Unseen("not JSON", "see nodeadm")), "warn", "not JSON"),
+    Case("node-config", replace(WELL, node_config=Unknown("not JSON", "see nodeadm")), "warn", "not JSON"),
     Case("node-config.drop-in", held(NODEADM_DROPIN, GONE), "fail", "nothing"),
     Case("node-config.drop-in", replace(held(NODEADM_DROPIN, GONE), state=FAILED_OPEN), "skip", "replaced"),
     Case("node-config.drop-in", without_dropin(), "skip", "none here"),
@@ -359,7 +360,7 @@ CASES = [
     ),
     Case("files", held(LINKS[SOCKET], Held(Entry("link", target="/x"))), "warn", "leads to /x"),
     Case("files", held(AGENT, Held(Entry("dir"))), "warn", "a dir instead of a file"),
-    Case("files", held(AGENT, Unseen(NEEDS_ROOT)), "ok", "unreadable"),
+    Case("files", held(AGENT, Unknown(NEEDS_ROOT)), "ok", "unreadable"),
     Case("files", replace(held(NODEADM_DROPIN, GONE), state=FAILED_OPEN), "ok"),
     Case("files", replace(WELL, record=None), "skip", "no record"),
     Case(
@@ -392,7 +393,7 @@ CASES = [
     ),
     Case("failed-open", replace(WELL, state=FAILED_OPEN), "warn", "did not answer (2026", "degraded"),
     Case("failed-open", recorded(outcome="degraded", reason="no route"), "warn", "no route", "degraded"),
-    Case("failed-open", replace(WELL, record=Unseen(NEEDS_ROOT)), "skip", NEEDS_ROOT),
+    Case("failed-open", replace(WELL, record=Unknown(NEEDS_ROOT)), "skip", NEEDS_ROOT),
     Case(
         "containerd.active", unit("containerd.service", active="failed", result="timeout"), "fail", "timeout"
     ),
@@ -416,7 +417,7 @@ CASES = [
         "degraded",
     ),
     Case("soci.answers", replace(WELL, answers=False), "fail", "no answer", "broken"),
-    Case("soci.answers", replace(WELL, answers=Unseen(NEEDS_ROOT)), "skip", NEEDS_ROOT),
+    Case("soci.answers", replace(WELL, answers=Unknown(NEEDS_ROOT)), "skip", NEEDS_ROOT),
     Case("service.restarts", unit(SERVICE, restarts=2), "ok", "2"),
     Case("service.restarts", unit(SERVICE, restarts=3), "warn", "3"),
     Case(
@@ -424,7 +425,7 @@ CASES = [
     ),
     Case("service.current", replace(WELL, process=Process(1, deleted=True)), "warn", DAEMON),
     Case("service.memory", replace(WELL, process=Process(5 * GIB)), "warn", "5120 MiB"),
-    Case("service.memory", replace(WELL, process=Process(Unseen(NEEDS_ROOT))), "skip", NEEDS_ROOT),
+    Case("service.memory", replace(WELL, process=Process(Unknown(NEEDS_ROOT))), "skip", NEEDS_ROOT),
     Case("service.journal", replace(WELL, errors=("fetch: 404 not found",)), "ok", "404"),
     Case(
         "service.journal", replace(WELL, errors=("x", "write: no space left on device")), "warn", "no space"
@@ -438,7 +439,7 @@ CASES = [
     Case("service.journal", replace(unit(SERVICE, active="failed"), errors=("a", "b")), "warn", "a | b"),
     Case(
         "service.journal",
-        replace(WELL, errors=Unseen("no journalctl", "install it")),
+        replace(WELL, errors=Unknown("no journalctl", "install it")),
         "warn",
         "no journalctl",
     ),
@@ -472,7 +473,7 @@ CASES = [
     Case("containerd.version", replace(WELL, containerd=replace(WELL.containerd, version=None)), "skip"),
     Case(
         "containerd.config",
-        replace(WELL, containerd=replace(WELL.containerd, effective=Unseen("did not end", "run it"))),
+        replace(WELL, containerd=replace(WELL.containerd, effective=Unknown("did not end", "run it"))),
         "fail",
         "did not end",
     ),
@@ -548,7 +549,7 @@ CASES = [
         "ok",
         "false",
     ),
-    Case("content.layers", replace(WELL, store=Unseen(NEEDS_ROOT)), "skip", NEEDS_ROOT),
+    Case("content.layers", replace(WELL, store=Unknown(NEEDS_ROOT)), "skip", NEEDS_ROOT),
     Case(
         "snapshot.probe",
         replace(WELL, images=replace(WELL.images, probe="ctr failed: x")),
@@ -579,12 +580,12 @@ CASES = [
     Case("plan", replace(WELL, desired=wants(soci.render(SMALLER))), "warn", SOCI_CONFIG, "pending"),
     Case(
         "facts",
-        replace(WELL, desired=Unseen("no containerd", "install it")),
+        replace(WELL, desired=Unknown("no containerd", "install it")),
         "warn",
         "no containerd",
         "degraded",
     ),
-    Case("plan", replace(WELL, desired=Unseen("no containerd", "install it")), "skip", "no containerd"),
+    Case("plan", replace(WELL, desired=Unknown("no containerd", "install it")), "skip", "no containerd"),
     Case("plan", replace(WELL, state=FAILED_OPEN), "skip", "failed open"),
     Case(
         "plan",
@@ -657,7 +658,7 @@ def test_a_node_that_is_well() -> None:
     assert verdict(checks) == "healthy"
 
 
-HIDDEN = replace(WELL, record=Unseen(NEEDS_ROOT), desired=Unseen(NEEDS_ROOT), state=Unseen(NEEDS_ROOT))
+HIDDEN = replace(WELL, record=Unknown(NEEDS_ROOT), desired=Unknown(NEEDS_ROOT), state=Unknown(NEEDS_ROOT))
 
 
 @pytest.mark.parametrize(
@@ -729,7 +730,7 @@ def test_what_fails_is_not_taken_for_nothing(error: Exception, why: str, remedy:
     def look() -> str:
         raise error
 
-    assert attempt(look) == Unseen(why, remedy)
+    assert attempt(look) == Unknown(why, remedy)
 
 
 @pytest.mark.parametrize(
@@ -740,7 +741,7 @@ def test_without_root_it_is_skipped(error: Exception, monkeypatch: pytest.Monkey
         raise error
 
     monkeypatch.setattr("os.geteuid", lambda: 1000)
-    assert attempt(look) == Unseen(NEEDS_ROOT)
+    assert attempt(look) == Unknown(NEEDS_ROOT)
 
 
 def test_the_table_puts_what_is_wrong_first() -> None:

@@ -16,9 +16,9 @@ import pytest
 
 from soci_bootstrap import cli
 from soci_bootstrap.cli.commands import doctor
-from soci_bootstrap.doctor import programs as doctor_programs
-from soci_bootstrap.doctor.finding import Check, Status, Unseen, verdict
-from soci_bootstrap.doctor.observe import observe
+from soci_bootstrap.doctor.finding import Check, Status, Unknown, verdict
+from soci_bootstrap.doctor.observe import programs as doctor_programs
+from soci_bootstrap.doctor.observe.observe import observe
 from soci_bootstrap.doctor.rules import RULES, judge
 from soci_bootstrap.doctor.tasks import Task
 from soci_bootstrap.errors import CommandError, StateError
@@ -345,7 +345,7 @@ def test_what_hangs_is_given_up() -> None:
     never = threading.Event()
     found = Task(never.wait, 0.05).result()
     never.set()
-    assert isinstance(found, Unseen)
+    assert isinstance(found, Unknown)
     assert found.remedy
 
 

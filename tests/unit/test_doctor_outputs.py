@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from soci_bootstrap.doctor import outputs
-from soci_bootstrap.doctor.node import Effective, Unit
+from soci_bootstrap.doctor.observe import outputs
+from soci_bootstrap.doctor.observe.node import Effective, Unit
 from soci_bootstrap.errors import StateError
 from tests.unit.nodes import captured
 

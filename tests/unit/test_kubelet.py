@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from nodes import captured, write
 
 from soci_bootstrap.configfiles import kubelet as kubelet_
-from soci_bootstrap.doctor import held
-from soci_bootstrap.doctor.node import ARGUMENTS
+from soci_bootstrap.doctor.observe import files as files_
+from soci_bootstrap.doctor.observe.node import ARGUMENTS
 from soci_bootstrap.errors import WiringError
 from soci_bootstrap.facts import kubelet
 from soci_bootstrap.facts.units import read_unit
@@ -80,7 +80,7 @@ def test_an_endpoint_among_the_arguments(tmp_path, arguments, endpoint) -> None:
     }
     found = seen(tmp_path, files)
     assert (found.config_path, found.endpoint) == (CONFIG, endpoint)
-    effective = held.kubelet(System(str(tmp_path)), found)
+    effective = files_.kubelet(System(str(tmp_path)), found)
     assert effective.endpoint == (endpoint or "unix:///in/the/file")
     assert effective.source == (ARGUMENTS if endpoint else CONFIG)
 

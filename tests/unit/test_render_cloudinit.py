@@ -16,8 +16,8 @@ import pytest
 from render_requests import ARGUMENTS, NODE_CONFIG, make, merged_by_karpenter
 
 from soci_bootstrap.render import render
-from soci_bootstrap.render.request import Request
-from soci_bootstrap.render.userdata import shell_part
+from soci_bootstrap.render.kinds.userdata import shell_part
+from soci_bootstrap.render.request import Document
 
 pytestmark = pytest.mark.subprocess
 
@@ -90,7 +90,7 @@ def cloud_init() -> list[str]:
 )
 @pytest.mark.parametrize("karpenter", [False, True])
 def test_cloud_init_finds_the_parts_and_the_whole_script(
-    request_: Request, types: list[str], cloud_init: list[str], karpenter: bool
+    request_: Document, types: list[str], cloud_init: list[str], karpenter: bool
 ) -> None:
     text = render(request_)
     if karpenter:

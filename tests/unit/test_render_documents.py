@@ -20,8 +20,8 @@ from ruamel.yaml import YAML
 
 from soci_bootstrap.errors import UsageError
 from soci_bootstrap.render import render
-from soci_bootstrap.render.request import Request, bake_script, check_script
-from soci_bootstrap.render.userdata import user_data
+from soci_bootstrap.render.kinds.userdata import user_data
+from soci_bootstrap.render.request import Document, bake_script, check_script
 
 AWKWARD_STUB = """\
 #!/bin/sh
@@ -55,7 +55,7 @@ def heredoc(raw: str) -> str:
     return body.replace("$${", "${").replace("%%{", "%{")
 
 
-def hcl_local(request: Request) -> str:
+def hcl_local(request: Document) -> str:
     local: str = hcl2.loads(render(request))["locals"][0]["soci_parts"]
     return local
 
@@ -63,7 +63,9 @@ def hcl_local(request: Request) -> str:
 @pytest.mark.parametrize("stub", [None, AWKWARD_STUB])
 @pytest.mark.parametrize("arguments", [(), ARGUMENTS])
 class TestWithStubs:
-    def request_for(self, kind: str, arguments: tuple[str, ...], stub: str | None, **options: str) -> Request:
+    def request_for(
+        self, kind: str, arguments: tuple[str, ...], stub: str | None, **options: str
+    ) -> Document:
         return make(kind, arguments, **({"stub": stub} if stub else {}), **options)
 
     def test_an_ec2nodeclass_fits_the_crd_and_carries_the_user_data(

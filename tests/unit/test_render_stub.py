@@ -12,8 +12,8 @@ import pytest
 from render_requests import ARGUMENTS, make
 
 from soci_bootstrap.render import render
-from soci_bootstrap.render.request import Request, bake_script
-from soci_bootstrap.render.userdata import shell_part
+from soci_bootstrap.render.kinds.userdata import shell_part
+from soci_bootstrap.render.request import Document, bake_script
 from soci_bootstrap.settings.render import KINDS
 
 STUB = (Path(__file__).parent.parent.parent / "scripts" / "bootstrap.sh").read_text()
@@ -35,7 +35,7 @@ def test_every_kind_can_carry_the_stub(kind: str) -> None:
 
 
 @pytest.fixture
-def pinned(tmp_path: Path) -> Request:
+def pinned(tmp_path: Path) -> Document:
     if not os.access("/run", os.W_OK):
         pytest.skip("the stub works below /run, which only root may write")
     zipapp = tmp_path / "soci-bootstrap.pyz"
@@ -59,7 +59,7 @@ def run(script: str, status: int) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.subprocess
 @pytest.mark.parametrize("status", [0, 1, 2])
-def test_user_data_runs_install_reports_and_ends_0(pinned: Request, status: int) -> None:
+def test_user_data_runs_install_reports_and_ends_0(pinned: Document, status: int) -> None:
     done = run(shell_part(pinned), status)
     arguments, report = done.stdout.splitlines()
     assert arguments.startswith("install|--set|a=b c")
@@ -69,14 +69,14 @@ def test_user_data_runs_install_reports_and_ends_0(pinned: Request, status: int)
 
 @pytest.mark.subprocess
 @pytest.mark.parametrize("status", [0, 1, 2])
-def test_an_image_build_runs_bake_and_ends_with_its_status(pinned: Request, status: int) -> None:
+def test_an_image_build_runs_bake_and_ends_with_its_status(pinned: Document, status: int) -> None:
     done = run(bake_script(pinned), status)
     assert done.stdout.startswith("bake|--set|a=b c")
     assert done.returncode == status
 
 
 @pytest.mark.subprocess
-def test_another_digest_than_the_pinned_one_runs_nothing(pinned: Request) -> None:
+def test_another_digest_than_the_pinned_one_runs_nothing(pinned: Document) -> None:
     wrong = dataclasses.replace(pinned, zipapp_sha256="00" * 32)
     done = run(shell_part(wrong), 0)
     assert done.stdout == "soci-bootstrap: install ended with status 2\n"

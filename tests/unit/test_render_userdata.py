@@ -14,8 +14,8 @@ from soci_bootstrap.configfiles.kubelet import ENDPOINT
 from soci_bootstrap.errors import UsageError
 from soci_bootstrap.paths import AGENT, CONTAINERD_ENDPOINT, NODEADM_DROPIN
 from soci_bootstrap.render import render
-from soci_bootstrap.render.request import Request
-from soci_bootstrap.render.userdata import LIMIT, RESERVED
+from soci_bootstrap.render.kinds.userdata import LIMIT, RESERVED
+from soci_bootstrap.render.request import Document
 
 
 def parts(text: str) -> list[tuple[str, str]]:
@@ -78,7 +78,7 @@ def test_karpenters_merge_keeps_our_parts_as_they_are(node_config: str | None) -
     assert merged[-1][1].startswith("# Karpenter Generated NodeConfig\n")
 
 
-def padded(size: int, **kwargs: str) -> Request:
+def padded(size: int, **kwargs: str) -> Document:
     """A request whose userData is ``size`` bytes."""
     empty = len(render(make("userdata", node_config="x", **kwargs)))
     return make("userdata", node_config="x" * (size - empty + 1), **kwargs)

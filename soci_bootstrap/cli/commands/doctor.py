@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from soci_bootstrap.doctor.finding import EXIT_STATUS, Check, verdict
-from soci_bootstrap.doctor.node import Node
+from soci_bootstrap.doctor.observe.node import Node
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.system import System
 from soci_bootstrap.system.console import Console
@@ -47,7 +47,7 @@ def run(settings: Settings, console: Console) -> Result:
         RefusedError: the bundle's file can't be created; nothing was looked at.
     """
     from soci_bootstrap.doctor import table
-    from soci_bootstrap.doctor.observe import observe
+    from soci_bootstrap.doctor.observe.observe import observe
     from soci_bootstrap.doctor.rules import judge
     from soci_bootstrap.system import System
 

@@ -10,7 +10,7 @@ from soci_bootstrap.errors import StateError, UsageError
 from soci_bootstrap.redact import holds_secret
 from soci_bootstrap.render import render
 from soci_bootstrap.render.arguments import install_arguments
-from soci_bootstrap.render.request import Request
+from soci_bootstrap.render.request import Document
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.settings.render import problems
 from soci_bootstrap.system.console import Console
@@ -60,7 +60,7 @@ def run(settings: Settings, console: Console) -> Result:
     return Result(0, document, text)
 
 
-def _request(settings: Settings) -> Request:
+def _request(settings: Settings) -> Document:
     options = settings.render
     arguments = install_arguments(settings)
     found = problems(options)
@@ -84,7 +84,7 @@ def _request(settings: Settings) -> Request:
             found.append(str(error))
     if found or options.zipapp_url is None:
         raise UsageError(found)
-    return Request(
+    return Document(
         options=options,
         arguments=arguments,
         stub=_stub(),

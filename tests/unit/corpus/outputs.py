@@ -8,7 +8,7 @@ from pathlib import Path
 from nodes import Node, captured, write
 
 from soci_bootstrap import facts, paths
-from soci_bootstrap.doctor import outputs
+from soci_bootstrap.doctor.observe import outputs
 from soci_bootstrap.facts.containerd import parse_version
 from soci_bootstrap.facts.units import read_unit
 from soci_bootstrap.runtime import mounts, pods

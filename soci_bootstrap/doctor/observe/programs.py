@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from soci_bootstrap import paths
-from soci_bootstrap.doctor import outputs, redact
-from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
-from soci_bootstrap.doctor.node import Daemon, Effective, Images, Process, Registry, Unit
+from soci_bootstrap.doctor import redact
+from soci_bootstrap.doctor.finding import Observed, Unknown, attempt
+from soci_bootstrap.doctor.observe import outputs
+from soci_bootstrap.doctor.observe.node import Daemon, Effective, Images, Process, Registry, Unit
 from soci_bootstrap.doctor.tasks import Task
 from soci_bootstrap.errors import BootstrapError, CommandError
 from soci_bootstrap.facts import registries
@@ -54,7 +55,7 @@ def version(system: System, program: str) -> tuple[int, bytes]:
     return done.status, done.stdout + done.stderr
 
 
-def journal_errors(system: System, unit: Seen[Unit]) -> tuple[str, ...]:
+def journal_errors(system: System, unit: Observed[Unit]) -> tuple[str, ...]:
     """Errors of SOCI's running daemon, or of this boot where none runs; signed URLs without signature."""
     argv = [find(system, "journalctl"), "--no-pager", "-q", "-b", "-o", "json", "-n", _JOURNAL_LINES]
     if isinstance(unit, Unit) and unit.invocation and unit.active == "active":
@@ -93,9 +94,9 @@ class Asked:
         if self.probe:
             self.probe.result()
 
-    def images(self, why_not: Unseen, running: Seen[bool]) -> Images:
+    def images(self, why_not: Unknown, running: Observed[bool]) -> Images:
         """The answers; those that would have dialled SOCI are unknown where it does not answer."""
-        unpacked: Seen[Mapping[str, bool]] = self.unpacked.result() if self.unpacked else why_not
+        unpacked: Observed[Mapping[str, bool]] = self.unpacked.result() if self.unpacked else why_not
         return Images(
             probe=self.probe.result() if self.probe else why_not,
             unpacked=unpacked,
@@ -135,7 +136,7 @@ def ask_containerd(system: System, *, dial: bool) -> Asked:
 
 def ask_registries(
     system: System, listed: tuple[registries.Registry, ...], environ: Mapping[str, str]
-) -> Seen[tuple[Registry, ...]]:
+) -> Observed[tuple[Registry, ...]]:
     """The registries that certs.d says something about, each asked for itself as SOCI would."""
 
     def ask() -> tuple[Registry, ...]:
@@ -160,7 +161,7 @@ def find(system: System, name: str) -> str:
     return found
 
 
-def _open_files(directory: str, daemon: Daemon) -> tuple[Seen[bool], Seen[str]]:
+def _open_files(directory: str, daemon: Daemon) -> tuple[Observed[bool], Observed[str]]:
     """Whether its program was replaced, and an open file that no longer stands where it was opened."""
     try:
         deleted = os.readlink(f"{directory}/exe").endswith(" (deleted)")
@@ -172,7 +173,7 @@ def _open_files(directory: str, daemon: Daemon) -> tuple[Seen[bool], Seen[str]]:
                 if standing is None or (held.st_dev, held.st_ino) != (standing.st_dev, standing.st_ino):
                     return deleted, target
     except PermissionError:
-        return Unseen("needs root"), Unseen("needs root")
+        return Unknown("needs root"), Unknown("needs root")
     except FileNotFoundError:
         # The process or one of its files went away meanwhile: what is left says nothing.
         return False, ""

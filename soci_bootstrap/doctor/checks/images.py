@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from soci_bootstrap import paths
-from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
+from soci_bootstrap.doctor.finding import Finding, Unknown, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL
-from soci_bootstrap.doctor.node import Effective, Node
+from soci_bootstrap.doctor.observe.node import Effective, Node
 from soci_bootstrap.plan.desired import DISCARD_FIXED_IN
 from soci_bootstrap.state.record import Binary
 
@@ -13,14 +13,14 @@ from soci_bootstrap.state.record import Binary
 def layers(node: Node) -> Finding:
     """No layer lies in the content store that ``discard_unpacked_layers`` would trip over."""
     expected = "no layer in the content store, or discard_unpacked_layers = false"
-    if isinstance(node.document, Unseen):
+    if isinstance(node.document, Unknown):
         return node.document.judged(expected)
     pull = node.document.get("pull_modes", {}).get("parallel_pull_unpack", {})
     if pull.get("discard_unpacked_layers") is not True:
         return ok("discard_unpacked_layers = false", expected)
     if _fixed(node):
         return ok("this release of SOCI copes with it", expected)
-    if isinstance(node.store, Unseen):
+    if isinstance(node.store, Unknown):
         return node.store.judged(expected)
     if node.store.foreign_layer:
         return fail(
@@ -36,7 +36,7 @@ def probe(node: Node) -> Finding:
     """Containerd prepares a snapshot in SOCI and removes it: the one proof that pulls get there."""
     expected = "a snapshot prepared in SOCI, and removed again"
     found = node.images.probe
-    if isinstance(found, Unseen):
+    if isinstance(found, Unknown):
         return found.judged(expected)
     if found:
         return fail(found, expected, "systemctl restart containerd on a drained node, or reboot")
@@ -49,7 +49,7 @@ def pause(node: Node) -> Finding:
     effective, unpacked = node.containerd.effective, node.images.unpacked
     if not isinstance(effective, Effective) or effective.snapshotter != "soci":
         return skip("containerd does not pull with SOCI", expected)
-    if isinstance(unpacked, Unseen):
+    if isinstance(unpacked, Unknown):
         return unpacked.judged(expected)
     reference = effective.sandbox
     if unpacked.get(reference):
@@ -71,10 +71,10 @@ def snapshots(node: Node) -> Finding:
     """How many snapshots lie where, and whether containers run on SOCI."""
     expected = "on a node that pulls with SOCI, snapshots there"
     soci, overlayfs, running = node.images.soci, node.images.overlayfs, node.images.running
-    if isinstance(soci, Unseen) and isinstance(overlayfs, Unseen):
+    if isinstance(soci, Unknown) and isinstance(overlayfs, Unknown):
         return soci.judged(expected)
     counts = ", ".join(
-        f"{'unknown' if isinstance(count, Unseen) else count} on {name}"
+        f"{'unknown' if isinstance(count, Unknown) else count} on {name}"
         for name, count in (("soci", soci), ("overlayfs", overlayfs))
     )
     effective = node.containerd.effective

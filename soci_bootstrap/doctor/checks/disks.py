@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from soci_bootstrap import paths
-from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
-from soci_bootstrap.doctor.node import Node
+from soci_bootstrap.doctor.finding import Finding, Unknown, fail, ok, skip, warn
+from soci_bootstrap.doctor.observe.node import Node
 
 _FREE_PERCENT = 10
 """kubelet on EKS evicts pods below this (evictionHard nodefs.available)."""
@@ -16,7 +16,7 @@ _FULL_INODES = 1000
 def database(node: Node) -> Finding:
     """The daemon's open database is the one below its root: a move of the disk would leave it behind."""
     expected = "its open files to be those below its root"
-    if isinstance(node.process.astray, Unseen):
+    if isinstance(node.process.astray, Unknown):
         return node.process.astray.judged(expected)
     if node.process.astray:
         return fail(
@@ -30,7 +30,7 @@ def database(node: Node) -> Finding:
 def array(node: Node) -> Finding:
     """Where the NodeConfig asks for an array, both roots are on it."""
     config = node.node_config
-    if isinstance(config, Unseen):
+    if isinstance(config, Unknown):
         return config.judged("the disk that the NodeConfig asks for")
     if config.raid != "raid0":
         return ok("no RAID0 asked for", "the disk that the NodeConfig asks for")
@@ -38,7 +38,7 @@ def array(node: Node) -> Finding:
     if not node.live:
         return skip("below --root no array is mounted", expected)
     for disk in (node.containerd_disk, node.soci_disk):
-        if isinstance(disk, Unseen):
+        if isinstance(disk, Unknown):
             return disk.judged(expected)
         if not disk.source.startswith("/dev/md"):
             return warn(f"on {disk.source}", expected, "let nodeadm set up the disks: replace the node")
@@ -49,9 +49,9 @@ def shared(node: Node) -> Finding:
     """SOCI's root and containerd's lie on one file system, so that their databases live and die together."""
     expected = f"{node.daemon.root} on the file system of {node.containerd.root}"
     soci, containerd = node.soci_disk, node.containerd_disk
-    if isinstance(soci, Unseen):
+    if isinstance(soci, Unknown):
         return soci.judged(expected)
-    if isinstance(containerd, Unseen):
+    if isinstance(containerd, Unknown):
         return containerd.judged(expected)
     if soci.device != containerd.device:
         return warn(
@@ -66,7 +66,7 @@ def space(node: Node) -> Finding:
     """There is room for layers."""
     disk = node.soci_disk
     expected = f"at least {_FREE_PERCENT} % free, below which kubelet evicts pods"
-    if isinstance(disk, Unseen):
+    if isinstance(disk, Unknown):
         return disk.judged(expected)
     if not disk.size:
         return skip("its file system does not say", expected)
@@ -83,7 +83,7 @@ def inodes(node: Node) -> Finding:
     """There is room for files."""
     disk = node.soci_disk
     expected = f"at least {_INODES_PERCENT} % of the inodes free"
-    if isinstance(disk, Unseen):
+    if isinstance(disk, Unknown):
         return disk.judged(expected)
     if not disk.inodes:
         return ok("no limit on this file system", expected)

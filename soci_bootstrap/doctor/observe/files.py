@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping
 
@@ -9,10 +10,10 @@ from soci_bootstrap import paths
 from soci_bootstrap.configfiles import containerd_text
 from soci_bootstrap.configfiles import kubelet as configfiles_kubelet
 from soci_bootstrap.configfiles.containerd_text import KEY, TABLES
-from soci_bootstrap.doctor import outputs
-from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
-from soci_bootstrap.doctor.node import ARGUMENTS, Daemon, Held, Kubelet
-from soci_bootstrap.doctor.units import PATHS
+from soci_bootstrap.doctor.checks.units import BOOT_FILE, LINKS, SERVICE_DROPIN, SERVICE_FILE, SOCKET_FILE
+from soci_bootstrap.doctor.finding import Observed, Unknown, attempt
+from soci_bootstrap.doctor.observe import outputs
+from soci_bootstrap.doctor.observe.node import ARGUMENTS, Daemon, Disk, Held, Kubelet
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.facts import kubelet as kubelet_
 from soci_bootstrap.facts.units import read_unit
@@ -21,6 +22,8 @@ from soci_bootstrap.runtime.unwire import config_files
 from soci_bootstrap.state.record import Record
 from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system import System
+
+PATHS = (SERVICE_FILE, SOCKET_FILE, SERVICE_DROPIN, paths.CONTAINERD_DROPIN, BOOT_FILE, *LINKS.values())
 
 _ELF_HEAD = 64
 
@@ -43,11 +46,11 @@ def daemon(system: System, wired: Wired | None) -> Daemon:
 
 
 def files(
-    system: System, record: Record | None, desired: Seen[Desired], binary: str
-) -> Mapping[str, Seen[Held]]:
+    system: System, record: Record | None, desired: Observed[Desired], binary: str
+) -> Mapping[str, Observed[Held]]:
     """Everything that is, or should be, ours, but the daemon: its digest is taken apart."""
     wanted = {*PATHS, paths.AGENT, paths.NODEADM_DROPIN, *(record.managed if record else ())}
-    if not isinstance(desired, Unseen):
+    if not isinstance(desired, Unknown):
         wanted.update(item.path for item in desired.items)
     return {path: attempt(lambda path=path: _held(system, path)) for path in sorted(wanted - {binary})}  # type: ignore[misc]
 
@@ -116,3 +119,36 @@ def _flag(words: list[str], name: str) -> str:
         if flag in {f"--{name}", f"-{name}"}:
             return value if equals else following
     return ""
+
+
+def observe(system: System, path: str) -> Disk:
+    """The file system of ``path``, or of the nearest directory above it that exists.
+
+    Raises:
+        OSError: it can't be looked at.
+    """
+    host = system.path(system.followed(_existing(system, path)))
+    room, device = os.statvfs(host), os.stat(host).st_dev
+    source = attempt(lambda: mount(system, path)[0])
+    return Disk(
+        device=device,
+        source="" if isinstance(source, Unknown) else source,
+        free=room.f_bavail * room.f_frsize,
+        size=room.f_blocks * room.f_frsize,
+        inodes_free=room.f_favail,
+        inodes=room.f_files,
+    )
+
+
+def mount(system: System, path: str) -> tuple[str, tuple[str, ...]]:
+    """What is mounted where a path lies, and how; nothing is known of that below ``--root``."""
+    if not system.live:
+        return "", ()
+    data = system.read(paths.MOUNTINFO) or b""
+    return outputs.mount_of(data.decode("utf-8", "replace"), os.path.realpath(path))
+
+
+def _existing(system: System, path: str) -> str:
+    while path != "/" and system.entry(system.followed(path)).kind == "absent":
+        path = os.path.dirname(path)
+    return path

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from soci_bootstrap.errors import UsageError
-from soci_bootstrap.render.request import Request, set_arguments, static_override, static_recipe, stub_call
+from soci_bootstrap.render.request import Document, set_arguments, static_override, static_recipe, stub_call
 
 #: EC2's limit on userData, bytes before base64.
 LIMIT = 16384
@@ -28,7 +28,7 @@ SHELL_TYPE = 'text/x-shellscript; charset="us-ascii"'
 NODE_CONFIG_TYPE = "application/node.eks.aws"
 
 
-def user_data(request: Request) -> str:
+def user_data(request: Document) -> str:
     """The MIME document, at most 16,384 bytes with what Karpenter or EKS adds to it.
 
     Raises:
@@ -48,12 +48,12 @@ def user_data(request: Request) -> str:
     return text
 
 
-def open_user_data(request: Request) -> str:
+def open_user_data(request: Document) -> str:
     """The document without its closing boundary, so that a part can still be added."""
     return _HEAD + "".join(_part(kind, body) for kind, body in _parts(request))
 
 
-def shell_part(request: Request) -> str:
+def shell_part(request: Document) -> str:
     """The script that cloud-init runs: it tells the agent's status and ends 0.
 
     A userData script that fails marks cloud-init's whole run as failed, and the node is joining
@@ -72,7 +72,7 @@ def shell_part(request: Request) -> str:
     )
 
 
-def _parts(request: Request) -> Iterator[tuple[str, str]]:
+def _parts(request: Document) -> Iterator[tuple[str, str]]:
     yield SHELL_TYPE, shell_part(request)
     if request.options.static_node_config is not None:
         yield (
@@ -89,6 +89,6 @@ def _part(content_type: str, body: str) -> str:
     return f"--{BOUNDARY}\nContent-Type: {content_type}\n\n{body.rstrip()}\n\n"
 
 
-def _others_add_to(request: Request) -> bool:
+def _others_add_to(request: Document) -> bool:
     """True where Karpenter or EKS puts a NodeConfig of its own into the document."""
     return request.options.kind == "ec2nodeclass" or request.node_config is None

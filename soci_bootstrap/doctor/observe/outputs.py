@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from soci_bootstrap.configfiles import toml
-from soci_bootstrap.doctor.node import Effective, Unit
+from soci_bootstrap.doctor.observe.node import Effective, Unit
 
 SHOWN = (
     "Id",

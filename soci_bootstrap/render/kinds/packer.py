@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from soci_bootstrap.render.request import Request, bake_script, check_script, without_braces
+from soci_bootstrap.render.request import Document, bake_script, check_script, without_braces
 from soci_bootstrap.render.text import hcl_heredoc
 
 _HEAD = """\
@@ -57,7 +57,7 @@ build {
 """
 
 
-def packer_template(request: Request) -> str:
+def packer_template(request: Document) -> str:
     """The HCL template; a provisioner fails with the agent's status, which ends the build."""
     bake = without_braces("packer", bake_script(request))
     return _HEAD % {"name": request.name} + _shell(bake) + "\n" + _shell(check_script()) + "}\n"

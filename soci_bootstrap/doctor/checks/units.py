@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from soci_bootstrap import paths
-from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, warn
+from soci_bootstrap.doctor.finding import Finding, Unknown, fail, ok, warn
 from soci_bootstrap.doctor.managed import own, wanted
-from soci_bootstrap.doctor.node import Held, Node
+from soci_bootstrap.doctor.observe.node import Held, Node
 
 SERVICE_FILE = f"{paths.UNITS}/{paths.SOCI_SERVICE}"
 SOCKET_FILE = f"{paths.UNITS}/{paths.SOCI_SOCKET}"
@@ -16,7 +16,6 @@ LINKS = {
     paths.SOCI_SERVICE: f"{paths.UNITS}/{paths.CONTAINERD_SERVICE}.wants/{paths.SOCI_SERVICE}",
     paths.BOOT_SERVICE: f"{paths.UNITS}/multi-user.target.wants/{paths.BOOT_SERVICE}",
 }
-PATHS = (SERVICE_FILE, SOCKET_FILE, SERVICE_DROPIN, paths.CONTAINERD_DROPIN, BOOT_FILE, *LINKS.values())
 
 
 def service(node: Node) -> Finding:
@@ -38,7 +37,7 @@ def hooks(node: Node) -> Finding:
     """Containerd's drop-in, without which nothing guards its start; and systemd goes by it."""
     found = own(node, paths.CONTAINERD_DROPIN)
     unit = node.unit(paths.CONTAINERD_SERVICE)
-    if found.status != "ok" or isinstance(unit, Unseen) or unit.load != "loaded":
+    if found.status != "ok" or isinstance(unit, Unknown) or unit.load != "loaded":
         return found
     if paths.CONTAINERD_DROPIN not in unit.dropins:
         return warn(
@@ -60,7 +59,7 @@ def boot(node: Node) -> Finding:
 def systemd(node: Node) -> Finding:
     """Systemd answers; everything about units and what runs comes from it."""
     expected = "systemctl to answer"
-    if not isinstance(node.units, Unseen):
+    if not isinstance(node.units, Unknown):
         return ok("it does", expected)
     return (
         fail(node.units.why, expected, node.units.remedy)
@@ -72,7 +71,7 @@ def systemd(node: Node) -> Finding:
 def masked(node: Node) -> Finding:
     """None of them is masked."""
     expected = "no unit masked"
-    if isinstance(node.units, Unseen):
+    if isinstance(node.units, Unknown):
         return node.units.judged(expected)
     names = [
         name
@@ -97,7 +96,7 @@ def enabled(node: Node) -> Finding:
 def loaded(node: Node) -> Finding:
     """What systemd has in memory is what the files say."""
     expected = "no unit file changed since systemd read it"
-    if isinstance(node.units, Unseen):
+    if isinstance(node.units, Unknown):
         return node.units.judged(expected)
     stale = [name for name, unit in node.units.items() if unit.reload]
     if stale:
@@ -110,7 +109,7 @@ def _unit_file(node: Node, path: str, standing: str) -> Finding:
     held = node.files.get(path, Held())
     if managed or not standing or (isinstance(held, Held) and held.entry.kind == "link"):
         return own(node, path)
-    if isinstance(node.record, Unseen):
+    if isinstance(node.record, Unknown):
         # What depends on it needs it there; whose it is, and whether edited, only the record tells.
         return ok(f"{standing}; not compared with what was installed: {node.record.why}", "a unit file")
     # The AMI's own, which is never ours to change.
@@ -119,7 +118,7 @@ def _unit_file(node: Node, path: str, standing: str) -> Finding:
 
 def _is_enabled(node: Node, name: str) -> bool:
     held = node.files.get(LINKS[name], Held())
-    if isinstance(held, Unseen) or held.entry.kind == "link":
+    if isinstance(held, Unknown) or held.entry.kind == "link":
         return True
     unit = node.unit(name)
-    return not isinstance(unit, Unseen) and unit.enabled in {"enabled", "enabled-runtime", "linked"}
+    return not isinstance(unit, Unknown) and unit.enabled in {"enabled", "enabled-runtime", "linked"}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from soci_bootstrap import paths
-from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, warn
-from soci_bootstrap.doctor.node import Node
+from soci_bootstrap.doctor.finding import Finding, Unknown, fail, ok, warn
+from soci_bootstrap.doctor.observe.node import Node
 
 _OFTEN = 3
 """Restarts in one boot that are no accident any more."""
@@ -25,7 +25,7 @@ def socket_active(node: Node) -> Finding:
     """Systemd listens for it."""
     expected = f"{paths.SOCI_SOCKET} active"
     unit = node.unit(paths.SOCI_SOCKET)
-    if isinstance(unit, Unseen):
+    if isinstance(unit, Unknown):
         return unit.judged(expected)
     if unit.active != "active":
         return fail(
@@ -40,10 +40,10 @@ def service_active(node: Node) -> Finding:
     """It runs."""
     expected = f"{paths.SOCI_SERVICE} active"
     unit = node.unit(paths.SOCI_SERVICE)
-    if isinstance(unit, Unseen):
+    if isinstance(unit, Unknown):
         return unit.judged(expected)
     if unit.active != "active":
-        last = "" if isinstance(node.errors, Unseen) or not node.errors else f": {node.errors[-1][:300]}"
+        last = "" if isinstance(node.errors, Unknown) or not node.errors else f": {node.errors[-1][:300]}"
         return fail(
             f"{unit.active} ({unit.sub}, {unit.result}){last}",
             expected,
@@ -56,7 +56,7 @@ def service_active(node: Node) -> Finding:
 def answers(node: Node) -> Finding:
     """It answers as a gRPC server; that something listens proves nothing."""
     expected = f"a gRPC server at {node.daemon.address}"
-    if isinstance(node.answers, Unseen):
+    if isinstance(node.answers, Unknown):
         return node.answers.judged(expected)
     if not node.answers:
         return fail("no answer: every pull waits for it", expected, _RESTART)
@@ -67,7 +67,7 @@ def restarts(node: Node) -> Finding:
     """It was not restarted again and again."""
     expected = f"fewer than {_OFTEN} restarts"
     unit = node.unit(paths.SOCI_SERVICE)
-    if isinstance(unit, Unseen):
+    if isinstance(unit, Unknown):
         return unit.judged(expected)
     if unit.restarts >= _OFTEN:
         return warn(
@@ -79,7 +79,7 @@ def restarts(node: Node) -> Finding:
 def current(node: Node) -> Finding:
     """It runs what is installed: neither its program nor its configuration changed since it started."""
     expected = "started after its program and configuration were last changed"
-    if isinstance(node.process.deleted, Unseen):
+    if isinstance(node.process.deleted, Unknown):
         return node.process.deleted.judged(expected)
     changed = list(node.process.older_than)
     if node.process.deleted and node.daemon.program not in changed:
@@ -93,11 +93,11 @@ def memory(node: Node) -> Finding:
     """Its own memory; it grows while idle (SOCI issue 1850)."""
     machine = node.machine
     limit = _MEMORY_MIN
-    if not isinstance(machine, Unseen):
+    if not isinstance(machine, Unknown):
         limit = max(limit, machine.memory_bytes // _MEMORY_SHARE)
     expected = f"less than {limit >> 20} MiB, page cache aside"
     found = node.process.resident
-    if isinstance(found, Unseen):
+    if isinstance(found, Unknown):
         return found.judged(expected)
     if found >= limit:
         return warn(f"{found >> 20} MiB", expected, f"{_RESTART}: it grows while idle (SOCI issue 1850)")
@@ -107,14 +107,14 @@ def memory(node: Node) -> Finding:
 def journal(node: Node) -> Finding:
     """The last errors of the running daemon; a registry's refusal is no fault of the node's."""
     expected = "no error that means trouble"
-    if isinstance(node.errors, Unseen):
+    if isinstance(node.errors, Unknown):
         return node.errors.judged(expected)
     for line in reversed(node.errors):
         for text, hint in _SIGNATURES:
             if text in line.lower():
                 return warn(line[:300], expected, hint)
     unit = node.unit(paths.SOCI_SERVICE)
-    if node.errors and not isinstance(unit, Unseen) and unit.active != "active":
+    if node.errors and not isinstance(unit, Unknown) and unit.active != "active":
         return warn(
             " | ".join(e[:200] for e in node.errors[-3:]), expected, f"journalctl -b -u {paths.SOCI_SERVICE}"
         )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from soci_bootstrap import paths
-from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
+from soci_bootstrap.doctor.finding import Finding, Unknown, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL
-from soci_bootstrap.doctor.node import Effective, Node, Registry
+from soci_bootstrap.doctor.observe.node import Effective, Node, Registry
 
 _COUNTS_SINCE = (1, 7, 16)
 _REWIRE = f"{INSTALL}, then restart containerd on a drained node, or reboot"
@@ -15,7 +15,7 @@ def active(node: Node) -> Finding:
     """It runs."""
     expected = "containerd.service active"
     unit = node.unit(paths.CONTAINERD_SERVICE)
-    if isinstance(unit, Unseen):
+    if isinstance(unit, Unknown):
         return unit.judged(expected)
     if unit.load != "loaded":
         return skip(f"no {paths.CONTAINERD_SERVICE} on this node", expected)
@@ -41,7 +41,7 @@ def dump(node: Node) -> Finding:
     """Its configuration can be read as it reads it itself."""
     expected = "`containerd config dump` to work"
     found = node.containerd.effective
-    if not isinstance(found, Unseen):
+    if not isinstance(found, Unknown):
         return ok("it does", expected)
     return fail(found.why, expected, found.remedy) if found.remedy else found.judged(expected)
 
@@ -50,7 +50,7 @@ def imports(node: Node) -> Finding:
     """No imported file names another snapshotter, as a GPU toolkit's copy of the CRI section may."""
     expected = "no imported file that names another snapshotter"
     others = node.containerd.others
-    if isinstance(others, Unseen):
+    if isinstance(others, Unknown):
         return others.judged(expected)
     if not others or node.failed_open:
         return ok("none", expected)
@@ -125,7 +125,7 @@ def registries(node: Node) -> Finding:
     """Parallel pull reads no hosts.toml: what it says of mirrors and certificates goes unheeded."""
     expected = "no mirror, CA, client certificate or skip_verify, or a registry that can be reached directly"
     found = node.registries
-    if isinstance(found, Unseen):
+    if isinstance(found, Unknown):
         return found.judged(expected)
     if not found:
         return ok("none", expected)
@@ -150,7 +150,7 @@ def _registry(registry: Registry) -> str:
 
 def _effective(node: Node) -> Effective:
     found = node.containerd.effective
-    return Effective() if isinstance(found, Unseen) else found
+    return Effective() if isinstance(found, Unknown) else found
 
 
 def _user_wires(node: Node) -> bool:

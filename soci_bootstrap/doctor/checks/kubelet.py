@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from soci_bootstrap import paths
-from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
+from soci_bootstrap.doctor.finding import Finding, Unknown, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL
-from soci_bootstrap.doctor.node import ARGUMENTS, Effective, Node
+from soci_bootstrap.doctor.observe.node import ARGUMENTS, Effective, Node
 
 
 def endpoint(node: Node) -> Finding:
     """It is SOCI's, or where the node failed open containerd's own."""
     expected = f"unix://{node.daemon.address}"
     kubelet, effective = node.kubelet, node.containerd.effective
-    if isinstance(kubelet, Unseen):
+    if isinstance(kubelet, Unknown):
         return kubelet.judged(expected)
     if not kubelet.present:
         return skip("no kubelet on this node", expected)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
+from soci_bootstrap.doctor.finding import Finding, Unknown, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL
-from soci_bootstrap.doctor.node import Node
+from soci_bootstrap.doctor.observe.node import Node
 from soci_bootstrap.facts.containerd import parse_version
 from soci_bootstrap.fetch import release
 from soci_bootstrap.system.tree import Entry
@@ -17,7 +17,7 @@ def present(node: Node) -> Finding:
     path = node.daemon.program
     expected = f"a program at {path}"
     entry = node.binary.entry
-    if isinstance(entry, Unseen):
+    if isinstance(entry, Unknown):
         return entry.judged(expected)
     if entry.kind == "absent":
         return fail(f"nothing at {path}", expected, _AGAIN)
@@ -43,10 +43,10 @@ def executable(node: Node) -> Finding:
 def architecture(node: Node) -> Finding:
     """It was built for this machine."""
     arch, found = node.arch, node.binary.arch
-    expected = "a program for this machine" if isinstance(arch, Unseen) else f"a program for {arch}"
-    if isinstance(found, Unseen):
+    expected = "a program for this machine" if isinstance(arch, Unknown) else f"a program for {arch}"
+    if isinstance(found, Unknown):
         return found.judged(expected)
-    if not found or isinstance(arch, Unseen):
+    if not found or isinstance(arch, Unknown):
         return ok("no ELF header: only running it tells", expected)
     if found != arch:
         return fail(f"a program for {found}", expected, _AGAIN)
@@ -60,12 +60,12 @@ def digest(node: Node) -> Finding:
     if binary is None or binary.path != node.daemon.program:
         why = (
             node.record.why
-            if isinstance(node.record, Unseen)
+            if isinstance(node.record, Unknown)
             else "not fetched by soci-bootstrap: no digest known"
         )
         return skip(why, "the digest recorded when it was installed")
     expected = f"sha256 {binary.sha256}"
-    if isinstance(found, Unseen):
+    if isinstance(found, Unknown):
         return found.judged(expected)
     if found != binary.sha256:
         return fail(f"sha256 {found}: the file was changed after it was verified", expected, _AGAIN)
@@ -76,7 +76,7 @@ def runs(node: Node) -> Finding:
     """It starts and ends."""
     expected = "`--version` to end with status 0"
     found = node.binary.version
-    if isinstance(found, Unseen):
+    if isinstance(found, Unknown):
         if found.remedy:
             return fail(found.why, expected, _AGAIN)
         return found.judged(expected)
@@ -94,7 +94,7 @@ def version(node: Node) -> Finding:
     recorded = binary.version if binary and binary.path == node.daemon.program else ""
     minimum = ".".join(map(str, release.MINIMUM))
     expected = recorded or f"{minimum} or newer"
-    if isinstance(node.binary.version, Unseen):
+    if isinstance(node.binary.version, Unknown):
         return node.binary.version.judged(expected)
     found = parse_version(node.binary.version[1])
     if found is None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from soci_bootstrap import paths
-from soci_bootstrap.doctor.finding import NEEDS_ROOT, Finding, Unseen, fail, ok, skip, warn
+from soci_bootstrap.doctor.finding import NEEDS_ROOT, Finding, Unknown, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL, difference, own, rewired, wanted
-from soci_bootstrap.doctor.node import Held, Node
+from soci_bootstrap.doctor.observe.node import Held, Node
 from soci_bootstrap.fetch import release
 from soci_bootstrap.state.record import ROLLING_BACK
 
@@ -17,7 +17,7 @@ def privileges(node: Node) -> Finding:
     expected = "root"
     if node.root:
         return ok("root", expected)
-    if not node.live and node.record != Unseen(NEEDS_ROOT):
+    if not node.live and node.record != Unknown(NEEDS_ROOT):
         return ok("not needed below --root", expected)
     return warn("an unprivileged user: what needs root is skipped", expected, "run it with sudo")
 
@@ -25,12 +25,12 @@ def privileges(node: Node) -> Finding:
 def platform(node: Node) -> Finding:
     """SOCI is published for this architecture."""
     expected = " or ".join(release.ARCHITECTURES)
-    if isinstance(node.arch, Unseen):
+    if isinstance(node.arch, Unknown):
         return fail(node.arch.why, expected, "leave soci-bootstrap out of this node group's userData")
     machine = node.machine
     size = (
         ""
-        if isinstance(machine, Unseen)
+        if isinstance(machine, Unknown)
         else f", {machine.vcpus} vCPU, {machine.memory_bytes / (1 << 30):.1f} GiB"
     )
     return ok(f"{node.arch}{size}", expected)
@@ -39,7 +39,7 @@ def platform(node: Node) -> Finding:
 def record(node: Node) -> Finding:
     """What install left can be read: the hooks and the boot-time unit need it."""
     expected = f"{paths.RECORD}, as install writes it"
-    if isinstance(node.record, Unseen):
+    if isinstance(node.record, Unknown):
         return node.record.judged(expected)
     if node.record is None:
         if not _anything(node):
@@ -66,7 +66,7 @@ def installed(node: Node) -> Finding:
         return fail(f"the install failed open: {reason}", expected, f"remove the cause, then {INSTALL[4:]}")
     if _anything(node):
         return ok("yes", expected)
-    if isinstance(node.record, Unseen):
+    if isinstance(node.record, Unknown):
         return node.record.judged(expected)
     return fail("no SOCI: neither its daemon, nor its units, nor a record", expected, INSTALL)
 
@@ -74,7 +74,7 @@ def installed(node: Node) -> Finding:
 def python(node: Node) -> Finding:
     """The agent, and so the hooks and the boot-time unit, run on the node's Python."""
     expected = paths.PYTHON
-    if isinstance(node.python, Unseen):
+    if isinstance(node.python, Unknown):
         return node.python.judged(expected)
     if node.python:
         return ok(expected, expected)
@@ -100,14 +100,14 @@ def files(node: Node) -> Finding:
     """Every other file of ours is as it was put."""
     expected = "every managed file as it was installed"
     if node.recorded is None:
-        why = node.record.why if isinstance(node.record, Unseen) else "no record"
+        why = node.record.why if isinstance(node.record, Unknown) else "no record"
         return skip(why, expected)
     apart, drifted, hidden = rewired(node), [], 0
     known = wanted(node)
     for path, held in node.files.items():
         if path in apart or path not in node.recorded.managed or path == node.daemon.program:
             continue
-        if isinstance(held, Unseen):
+        if isinstance(held, Unknown):
             hidden += 1
         elif differs := difference(held, known[path]):
             drifted.append(f"{path}: {differs}")
@@ -126,5 +126,5 @@ def _anything(node: Node) -> bool:
     """Something of SOCI is on this node, whoever put it there."""
     entry = node.binary.entry
     found = node.recorded
-    there = not isinstance(entry, Unseen) and entry.kind != "absent"
+    there = not isinstance(entry, Unknown) and entry.kind != "absent"
     return there or node.service_file != "" or bool(found and found.managed)

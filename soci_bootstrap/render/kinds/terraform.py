@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from soci_bootstrap.render.request import Request
+from soci_bootstrap.render.kinds.userdata import (
+    BOUNDARY,
+    END,
+    LIMIT,
+    NODE_CONFIG_TYPE,
+    open_user_data,
+    user_data,
+)
+from soci_bootstrap.render.request import Document
 from soci_bootstrap.render.text import hcl_heredoc, hcl_string
-from soci_bootstrap.render.userdata import BOUNDARY, END, LIMIT, NODE_CONFIG_TYPE, open_user_data, user_data
 
 _VARIABLES = """\
 variable "name" {
@@ -85,7 +92,7 @@ output "launch_template_version" {
 """
 
 
-def terraform_module(request: Request) -> str:
+def terraform_module(request: Document) -> str:
     """The module as one file; the NodeConfig of self-managed nodes can be a variable of it."""
     user_data(request)  # refuses here what EC2 would refuse at apply
     node_config = f'"--{BOUNDARY}\\nContent-Type: {NODE_CONFIG_TYPE}\\n\\n${{var.node_config}}\\n"'

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 
 from soci_bootstrap.configfiles import soci_rules
-from soci_bootstrap.doctor.finding import Finding, Unseen, fail, ok, skip, warn
+from soci_bootstrap.doctor.finding import Finding, Unknown, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL, desired
-from soci_bootstrap.doctor.node import Node
+from soci_bootstrap.doctor.observe.node import Node
 from soci_bootstrap.system.tree import Entry
 
 
 def present(node: Node) -> Finding:
     """There is one."""
     path = node.daemon.config
-    if isinstance(node.config, Unseen):
+    if isinstance(node.config, Unknown):
         return node.config.judged(path)
     if node.config is None and node.baked:
         return skip("baked: the first boot writes it", path)
@@ -26,7 +26,7 @@ def present(node: Node) -> Finding:
 def parses(node: Node) -> Finding:
     """It is TOML."""
     expected = "a TOML document"
-    if isinstance(node.document, Unseen):
+    if isinstance(node.document, Unknown):
         return fail(node.document.why, expected, f"{INSTALL}, which writes it anew")
     return ok(expected, expected)
 
@@ -34,7 +34,7 @@ def parses(node: Node) -> Finding:
 def rules(node: Node) -> Finding:
     """It says what parallel pull needs, and nothing that SOCI ignores or stops at."""
     expected = "parallel pull on, known keys and values that SOCI takes"
-    document = {} if isinstance(node.document, Unseen) else node.document
+    document = {} if isinstance(node.document, Unknown) else node.document
     problems = soci_rules.validate(document)
     if problems:
         return fail("; ".join(problems), expected, f"{INSTALL}, which writes it anew")
@@ -48,7 +48,7 @@ def ours(node: Node) -> Finding:
     """It is the file that was written here, for these settings or for this boot's."""
     expected = "the file that install or the boot-time unit wrote"
     record, path = node.recorded, node.daemon.config
-    data = None if isinstance(node.config, Unseen) else node.config
+    data = None if isinstance(node.config, Unknown) else node.config
     found = hashlib.sha256(data or b"").hexdigest()
     known = [
         managed[path].sha256
@@ -56,7 +56,7 @@ def ours(node: Node) -> Finding:
         if path in managed
     ]
     if not known:
-        why = node.record.why if isinstance(node.record, Unseen) else "no record of it"
+        why = node.record.why if isinstance(node.record, Unknown) else "no record of it"
         return skip(why, expected)
     if found not in known:
         return warn(
@@ -91,7 +91,7 @@ def decompressor_works(node: Node) -> Finding:
     found = node.decompressor_works
     if not node.decompressor:
         return ok("none named", expected)
-    if isinstance(found, Unseen):
+    if isinstance(found, Unknown):
         return found.judged(expected)
     if found:
         return fail(found, expected, f"{INSTALL}, which takes another")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from soci_bootstrap import paths
-from soci_bootstrap.doctor.finding import Seen, Unseen
+from soci_bootstrap.doctor.finding import Observed, Unknown
 from soci_bootstrap.facts.content_store import ContentStore
 from soci_bootstrap.facts.machine import Machine
 from soci_bootstrap.facts.nodeconfig import NodeConfig
@@ -19,7 +19,7 @@ from soci_bootstrap.state.health import State
 from soci_bootstrap.state.record import Record
 from soci_bootstrap.system.tree import ABSENT, Entry
 
-NOT_ASKED = Unseen("not asked for")
+NOT_ASKED = Unknown("not asked for")
 ARGUMENTS = "its arguments"
 
 
@@ -60,11 +60,11 @@ class Binary:
         version: the output of ``--version`` and its status.
     """
 
-    entry: Seen[Entry] = ABSENT
-    arch: Seen[str] = ""
+    entry: Observed[Entry] = ABSENT
+    arch: Observed[str] = ""
     noexec: bool = False
-    sha256: Seen[str] = NOT_ASKED
-    version: Seen[tuple[int, bytes]] = NOT_ASKED
+    sha256: Observed[str] = NOT_ASKED
+    version: Observed[tuple[int, bytes]] = NOT_ASKED
 
 
 @dataclass(frozen=True)
@@ -103,10 +103,10 @@ class Process:
         deleted: its program's file was replaced since.
     """
 
-    resident: Seen[int] = NOT_ASKED
+    resident: Observed[int] = NOT_ASKED
     older_than: tuple[str, ...] = ()
-    astray: Seen[str] = ""
-    deleted: Seen[bool] = False
+    astray: Observed[str] = ""
+    deleted: Observed[bool] = False
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ class Containerd:
     version: tuple[int, int, int] | None = None
     config: str = paths.CONTAINERD_CONFIG
     root: str = paths.CONTAINERD_ROOT
-    effective: Seen[Effective] = NOT_ASKED
-    others: Seen[tuple[tuple[str, str], ...]] = ()
+    effective: Observed[Effective] = NOT_ASKED
+    others: Observed[tuple[tuple[str, str], ...]] = ()
 
 
 @dataclass(frozen=True)
@@ -204,11 +204,11 @@ class Images:
         running: containers run on SOCI.
     """
 
-    probe: Seen[str] = NOT_ASKED
-    unpacked: Seen[Mapping[str, bool]] = NOT_ASKED
-    soci: Seen[int] = NOT_ASKED
-    overlayfs: Seen[int] = NOT_ASKED
-    running: Seen[bool] = NOT_ASKED
+    probe: Observed[str] = NOT_ASKED
+    unpacked: Observed[Mapping[str, bool]] = NOT_ASKED
+    soci: Observed[int] = NOT_ASKED
+    overlayfs: Observed[int] = NOT_ASKED
+    running: Observed[bool] = NOT_ASKED
 
 
 @dataclass(frozen=True)
@@ -237,39 +237,39 @@ class Node:
     live: bool = True
     root: bool = True
     boot_id: str = ""
-    arch: Seen[str] = "amd64"
-    machine: Seen[Machine] = NOT_ASKED
-    python: Seen[bool] = True
-    record: Seen[Record | None] = None
-    state: Seen[State] = field(default_factory=State)
-    desired: Seen[Desired] = NOT_ASKED
+    arch: Observed[str] = "amd64"
+    machine: Observed[Machine] = NOT_ASKED
+    python: Observed[bool] = True
+    record: Observed[Record | None] = None
+    state: Observed[State] = field(default_factory=State)
+    desired: Observed[Desired] = NOT_ASKED
     daemon: Daemon = Daemon()
     binary: Binary = Binary()
-    config: Seen[bytes | None] = None
-    document: Seen[Mapping[str, Any]] = NOT_ASKED
+    config: Observed[bytes | None] = None
+    document: Observed[Mapping[str, Any]] = NOT_ASKED
     decompressor: str = ""
-    decompressor_entry: Seen[Entry] = ABSENT
-    decompressor_works: Seen[str] = NOT_ASKED
-    files: Mapping[str, Seen[Held]] = field(default_factory=dict)
+    decompressor_entry: Observed[Entry] = ABSENT
+    decompressor_works: Observed[str] = NOT_ASKED
+    files: Mapping[str, Observed[Held]] = field(default_factory=dict)
     service_file: str = ""
     socket_file: str = ""
-    units: Seen[Mapping[str, Unit]] = NOT_ASKED
-    answers: Seen[bool] = NOT_ASKED
+    units: Observed[Mapping[str, Unit]] = NOT_ASKED
+    answers: Observed[bool] = NOT_ASKED
     process: Process = Process()
-    errors: Seen[tuple[str, ...]] = NOT_ASKED
-    node_config: Seen[NodeConfig] = NOT_ASKED
+    errors: Observed[tuple[str, ...]] = NOT_ASKED
+    node_config: Observed[NodeConfig] = NOT_ASKED
     containerd: Containerd = Containerd()
-    kubelet: Seen[Kubelet] = Kubelet()
-    store: Seen[ContentStore] = NOT_ASKED
+    kubelet: Observed[Kubelet] = Kubelet()
+    store: Observed[ContentStore] = NOT_ASKED
     pause_cached: bool = False
     images: Images = Images()
-    soci_disk: Seen[Disk] = NOT_ASKED
-    containerd_disk: Seen[Disk] = NOT_ASKED
-    registries: Seen[tuple[Registry, ...]] = NOT_ASKED
+    soci_disk: Observed[Disk] = NOT_ASKED
+    containerd_disk: Observed[Disk] = NOT_ASKED
+    registries: Observed[tuple[Registry, ...]] = NOT_ASKED
 
-    def unit(self, name: str) -> Seen[Unit]:
+    def unit(self, name: str) -> Observed[Unit]:
         """A unit's state; an unknown one is as systemd shows it, not found."""
-        if isinstance(self.units, Unseen):
+        if isinstance(self.units, Unknown):
             return self.units
         return self.units.get(name, Unit())
 
@@ -281,12 +281,12 @@ class Node:
     @property
     def recorded(self) -> Record | None:
         """The record where there is one that can be read."""
-        return None if isinstance(self.record, Unseen) else self.record
+        return None if isinstance(self.record, Unknown) else self.record
 
     @property
     def failed_open(self) -> str:
         """Why the node failed open, empty where it did not."""
-        if not isinstance(self.state, Unseen) and self.state.degraded:
+        if not isinstance(self.state, Unknown) and self.state.degraded:
             return self.state.degraded
         record = self.recorded
         return (record.reason or "no reason recorded") if record and record.outcome == "degraded" else ""

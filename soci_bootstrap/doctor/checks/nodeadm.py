@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from soci_bootstrap import paths
-from soci_bootstrap.doctor.finding import Finding, Unseen, ok, skip, warn
+from soci_bootstrap.doctor.finding import Finding, Unknown, ok, skip, warn
 from soci_bootstrap.doctor.managed import own, wanted
-from soci_bootstrap.doctor.node import Node
+from soci_bootstrap.doctor.observe.node import Node
 
 _GATE_VCPUS = 4
 _GATE_MEMORY = 7 << 30
@@ -14,7 +14,7 @@ _GATE_MEMORY = 7 << 30
 def readable(node: Node) -> Finding:
     """Nodeadm's NodeConfig can be read."""
     expected = f"{paths.NODECONFIG_CACHE}, where the node has nodeadm"
-    if isinstance(node.node_config, Unseen):
+    if isinstance(node.node_config, Unknown):
         return node.node_config.judged(expected)
     return ok("readable, or none", expected)
 
@@ -34,7 +34,7 @@ def later(node: Node) -> Finding:
     """No drop-in that sorts after ours overrides it."""
     expected = f"no drop-in after {paths.NODEADM_DROPIN} that names a snapshotter or an image endpoint"
     config = node.node_config
-    if isinstance(config, Unseen):
+    if isinstance(config, Unknown):
         return config.judged(expected)
     if paths.NODEADM_DROPIN not in wanted(node):
         why = _unknown(node)
@@ -52,7 +52,7 @@ def gate(node: Node) -> Finding:
     """A FastImagePull gate that nodeadm would silently ignore on a node of this size."""
     expected = f"the gate off, overridden by our drop-in, or {_GATE_VCPUS} vCPU and 7 GiB at least"
     config, machine = node.node_config, node.machine
-    if isinstance(config, Unseen):
+    if isinstance(config, Unknown):
         return config.judged(expected)
     if not config.gate:
         return ok("off", expected)
@@ -60,7 +60,7 @@ def gate(node: Node) -> Finding:
         return ok("on, and overridden by our drop-in", expected)
     if why := _unknown(node):
         return skip(f"on; whether our drop-in overrides it is not known: {why}", expected)
-    if isinstance(machine, Unseen):
+    if isinstance(machine, Unknown):
         return machine.judged(expected)
     if machine.vcpus < _GATE_VCPUS or machine.memory_bytes < _GATE_MEMORY:
         return warn(
@@ -73,4 +73,4 @@ def gate(node: Node) -> Finding:
 
 def _unknown(node: Node) -> str:
     """Why it can't be told whether the wiring has a drop-in; empty where it can."""
-    return node.record.why if isinstance(node.record, Unseen) else ""
+    return node.record.why if isinstance(node.record, Unknown) else ""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import json
 
-from soci_bootstrap.render.request import Request
-from soci_bootstrap.render.userdata import user_data
+from soci_bootstrap.render.kinds.userdata import user_data
+from soci_bootstrap.render.request import Document
 
 
-def launch_template(request: Request) -> str:
+def launch_template(request: Document) -> str:
     """The JSON document; userData is its only setting, so that a managed node group adds the rest."""
     encoded = base64.b64encode(user_data(request).encode()).decode("ascii")
     document = {

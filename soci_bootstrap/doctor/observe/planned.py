@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from soci_bootstrap import facts, paths
-from soci_bootstrap.doctor import filesystems, held, programs
-from soci_bootstrap.doctor.finding import Seen, Unseen, attempt
-from soci_bootstrap.doctor.node import Containerd, Kubelet, Node
+from soci_bootstrap.doctor.finding import Observed, Unknown, attempt
+from soci_bootstrap.doctor.observe import files, programs
+from soci_bootstrap.doctor.observe.node import Containerd, Kubelet, Node
 from soci_bootstrap.facts import Facts, containerd, content_store, kubelet, nodeconfig, registries
 from soci_bootstrap.facts.units import read_unit
 from soci_bootstrap.plan.desired import Desired, desired_state
@@ -22,13 +22,13 @@ def arch(system: System, record: Record | None) -> str | None:
     return record.binary.arch if record and record.binary and not system.live else None
 
 
-def observe(system: System, record: Seen[Record | None]) -> tuple[Facts, Seen[Desired]]:
+def observe(system: System, record: Observed[Record | None]) -> tuple[Facts, Observed[Desired]]:
     """The facts, and what an install with the recorded settings would want by them."""
-    known = None if isinstance(record, Unseen) else record
+    known = None if isinstance(record, Unknown) else record
     observed = facts.observe(system, known, arch=arch(system, known))
-    if isinstance(record, Unseen):
+    if isinstance(record, Unknown):
         # With other settings, or none, it would want something else: `record` says what is the matter.
-        return observed, Unseen(record.why)
+        return observed, Unknown(record.why)
     return observed, attempt(lambda: _desired(system, record, observed))
 
 
@@ -38,25 +38,27 @@ def _desired(system: System, record: Record | None, observed: Facts) -> Desired:
     return desired_state(settings, observed, system.read(paths.AGENT) or b"", record, excluded)
 
 
-def add(node: Node, system: System, planned: Seen[tuple[Facts, Seen[Desired]]], wired: Wired | None) -> Node:
+def add(
+    node: Node, system: System, planned: Observed[tuple[Facts, Observed[Desired]]], wired: Wired | None
+) -> Node:
     """Add the facts; where one of them kept the others from being seen, look at each by itself."""
-    listed: Seen[tuple[registries.Registry, ...]]
-    if not isinstance(planned, Unseen):
+    listed: Observed[tuple[registries.Registry, ...]]
+    if not isinstance(planned, Unknown):
         observed, desired = planned
         found, listed = observed.containerd, observed.registries
-        config: Seen[nodeconfig.NodeConfig] = attempt(
+        config: Observed[nodeconfig.NodeConfig] = attempt(
             # What is remembered of the user's is right but for drop-ins that came since.
             lambda: replace(observed.node_config, later=nodeconfig.read(system).later)
         )
-        store: Seen[content_store.ContentStore] = observed.store
-        endpoint: Seen[Kubelet] = attempt(lambda: held.kubelet(system, observed.kubelet))
+        store: Observed[content_store.ContentStore] = observed.store
+        endpoint: Observed[Kubelet] = attempt(lambda: files.kubelet(system, observed.kubelet))
     else:
         desired = planned
         found, listed = _containerd(system, wired)
         config = attempt(lambda: nodeconfig.read(system))
         store = attempt(lambda: content_store.observe(system, found.root))
         endpoint = attempt(
-            lambda: held.kubelet(system, kubelet.observe(system, read_unit(system, paths.KUBELET_SERVICE)))
+            lambda: files.kubelet(system, kubelet.observe(system, read_unit(system, paths.KUBELET_SERVICE)))
         )
     return replace(
         node,
@@ -65,25 +67,25 @@ def add(node: Node, system: System, planned: Seen[tuple[Facts, Seen[Desired]]], 
         store=store,
         kubelet=endpoint,
         registries=listed
-        if isinstance(listed, Unseen)
+        if isinstance(listed, Unknown)
         else programs.ask_registries(system, listed, found.variables),
         containerd=Containerd(
             present=found.present,
             version=found.version,
             config=found.config_path,
             root=found.root,
-            others=attempt(lambda: held.other_snapshotters(system, found.config_path)),
+            others=attempt(lambda: files.other_snapshotters(system, found.config_path)),
         ),
-        containerd_disk=attempt(lambda: filesystems.observe(system, found.root)),
+        containerd_disk=attempt(lambda: files.observe(system, found.root)),
     )
 
 
 def _containerd(
     system: System, wired: Wired | None
-) -> tuple[containerd.Containerd, Seen[tuple[registries.Registry, ...]]]:
+) -> tuple[containerd.Containerd, Observed[tuple[registries.Registry, ...]]]:
     """By itself, with the registries that it reaches in its own way; as recorded where it can't be read."""
     seen = attempt(lambda: containerd.observe(system, read_unit(system, paths.CONTAINERD_SERVICE)))
-    if isinstance(seen, Unseen):
+    if isinstance(seen, Unknown):
         present = attempt(lambda: system.which("containerd") is not None) is not False
         path = wired.containerd_config if wired else paths.CONTAINERD_CONFIG
         return containerd.Containerd(present, None, path), seen

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from soci_bootstrap import paths
-from soci_bootstrap.render.nodeclass import DEFAULT_CLUSTER
-from soci_bootstrap.render.request import Request, set_arguments, stub_call, without_braces
+from soci_bootstrap.render.kinds.nodeclass import DEFAULT_CLUSTER
+from soci_bootstrap.render.request import Document, set_arguments, stub_call, without_braces
 from soci_bootstrap.render.text import yaml_block
 
 _DOCUMENT = """\
@@ -38,7 +38,7 @@ mainSteps:
         - """
 
 
-def ssm_document(request: Request) -> str:
+def ssm_document(request: Document) -> str:
     """The YAML document; its step's status is the agent's, so that --max-errors counts real failures."""
     head = _DOCUMENT % {
         "name": request.name,
@@ -47,7 +47,7 @@ def ssm_document(request: Request) -> str:
     return head + yaml_block(_script(request), 10)
 
 
-def _script(request: Request) -> str:
+def _script(request: Document) -> str:
     force = ["--force"] if "--force" in request.arguments else []
     install = without_braces("ssm-document", set_arguments("install", request.arguments))
     prologue = (

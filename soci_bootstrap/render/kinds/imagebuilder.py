@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from soci_bootstrap.render.request import Request, bake_script, check_script, without_braces
+from soci_bootstrap.render.request import Document, bake_script, check_script, without_braces
 from soci_bootstrap.render.text import yaml_block
 
 _HEAD = """\
@@ -16,7 +16,7 @@ phases:
 """
 
 
-def image_builder_component(request: Request) -> str:
+def image_builder_component(request: Document) -> str:
     """The YAML document; a step fails with the agent's status, which ends the build."""
     bake = without_braces("image-builder", bake_script(request))
     return (

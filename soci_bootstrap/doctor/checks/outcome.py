@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from soci_bootstrap import paths
-from soci_bootstrap.doctor.finding import Finding, Unseen, ok, skip, warn
+from soci_bootstrap.doctor.finding import Finding, Unknown, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL, desired, difference, matches, rewired
-from soci_bootstrap.doctor.node import Node
+from soci_bootstrap.doctor.observe.node import Node
 
 _BELOW_ROOT = "below --root nothing runs"
 _NEXT_BOOT = "it takes effect by itself: reboot, or replace the node"
@@ -23,7 +23,7 @@ def waiting(node: Node) -> str:
     if record.outcome == "baked":
         return "baked: it takes effect when an instance boots from this image"
     unit = node.unit(paths.CONTAINERD_SERVICE)
-    if isinstance(unit, Unseen) or unit.load != "loaded" or node.failed_open:
+    if isinstance(unit, Unknown) or unit.load != "loaded" or node.failed_open:
         return ""
     if not unit.started and unit.active == "inactive":
         return "containerd has not started in this boot yet"
@@ -35,7 +35,7 @@ def staged(node: Node) -> Finding:
     expected = "what was installed is in effect"
     record = node.recorded
     if record is None:
-        return skip(node.record.why if isinstance(node.record, Unseen) else "no record", expected)
+        return skip(node.record.why if isinstance(node.record, Unknown) else "no record", expected)
     if not node.live:
         return warn("an image: it takes effect when it boots", expected, _NEXT_BOOT)
     why = waiting(node)
@@ -54,14 +54,14 @@ def failed_open(node: Node) -> Finding:
     """The node pulls through SOCI as wired; where it fell back to overlayfs, why."""
     expected = "no failing open recorded"
     for unknown in (node.record, node.state):
-        if isinstance(unknown, Unseen):
+        if isinstance(unknown, Unknown):
             return unknown.judged(expected) if unknown is node.state else skip(unknown.why, expected)
     reason = node.failed_open
     if not reason:
         return ok("none", expected)
     state = node.state
     when = ""
-    if not isinstance(state, Unseen) and state.degraded:
+    if not isinstance(state, Unknown) and state.degraded:
         boot = "this boot" if state.boot_id == node.boot_id else "an earlier boot"
         when = f" ({state.at}, in {boot})" if state.at else ""
     return warn(
@@ -74,7 +74,7 @@ def failed_open(node: Node) -> Finding:
 def decidable(node: Node) -> Finding:
     """What an install with the recorded settings would want can be told, so the next boot can too."""
     expected = "facts that an install could decide by"
-    if isinstance(node.desired, Unseen):
+    if isinstance(node.desired, Unknown):
         return node.desired.judged(expected)
     return ok("they are", expected)
 
@@ -88,7 +88,7 @@ def plan(node: Node) -> Finding:
         return skip("no record", expected)
     if node.recorded.outcome == "baked":
         return skip("baked: each boot decides anew", expected)
-    if isinstance(node.desired, Unseen):
+    if isinstance(node.desired, Unknown):
         return skip(node.desired.why, expected)
     changes = _changes(node)
     if changes:
@@ -107,7 +107,7 @@ def _changes(node: Node) -> list[str]:
     changes = []
     for path, managed in desired(node).items():
         held = node.files.get(path)
-        if held is None or isinstance(held, Unseen) or path in apart or matches(held, managed):
+        if held is None or isinstance(held, Unknown) or path in apart or matches(held, managed):
             continue
         before = recorded.get(path)
         if before is None or not difference(held, (before,)):
@@ -122,7 +122,7 @@ def _only_discards(node: Node) -> bool:
     from soci_bootstrap.configfiles import toml
     from soci_bootstrap.plan.items import File
 
-    if isinstance(node.desired, Unseen) or isinstance(node.document, Unseen):
+    if isinstance(node.desired, Unknown) or isinstance(node.document, Unknown):
         return False
     path = node.daemon.config
     data = next((i.data for i in node.desired.items if isinstance(i, File) and i.path == path), b"")

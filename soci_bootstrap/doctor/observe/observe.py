@@ -9,9 +9,18 @@ from typing import Any, TypeVar
 
 from soci_bootstrap import paths
 from soci_bootstrap.configfiles import toml
-from soci_bootstrap.doctor import filesystems, held, planned, programs
-from soci_bootstrap.doctor.finding import NEEDS_ROOT, Seen, Unseen, attempt
-from soci_bootstrap.doctor.node import NOT_ASKED, Binary, Daemon, Effective, Images, Node, Process, Unit
+from soci_bootstrap.doctor.finding import NEEDS_ROOT, Observed, Unknown, attempt
+from soci_bootstrap.doctor.observe import files, planned, programs
+from soci_bootstrap.doctor.observe.node import (
+    NOT_ASKED,
+    Binary,
+    Daemon,
+    Effective,
+    Images,
+    Node,
+    Process,
+    Unit,
+)
 from soci_bootstrap.doctor.tasks import Answer, Known, Task
 from soci_bootstrap.facts import machine
 from soci_bootstrap.facts.units import read_unit
@@ -25,11 +34,11 @@ from soci_bootstrap.system import System
 from soci_bootstrap.system.tree import ABSENT
 
 T = TypeVar("T")
-_BELOW_ROOT = Unseen("below --root nothing is executed")
-_NOT_RUNNING = Unseen("SOCI does not run, and is not started for this")
-_NO_ANSWER = Unseen("SOCI does not answer")
-_NO_PLUGIN = Unseen("containerd does not know SOCI")
-_NO_CONTAINERD = Unseen("containerd does not run")
+_BELOW_ROOT = Unknown("below --root nothing is executed")
+_NOT_RUNNING = Unknown("SOCI does not run, and is not started for this")
+_NO_ANSWER = Unknown("SOCI does not answer")
+_NO_PLUGIN = Unknown("containerd does not know SOCI")
+_NO_CONTAINERD = Unknown("containerd does not run")
 _ANSWER_SECONDS = 1.5
 _SLOW_SECONDS = 60.0
 """For hashing the daemon and for the self-test, on a disk that is busy pulling."""
@@ -39,8 +48,8 @@ _SLOW_SECONDS = 60.0
 class _Config:
     """SOCI's config.toml, and the decompressor that it names."""
 
-    data: Seen[bytes | None]
-    document: Seen[Mapping[str, Any]]
+    data: Observed[bytes | None]
+    document: Observed[Mapping[str, Any]]
     path: str = ""
     args: tuple[str, ...] = ()
 
@@ -48,10 +57,10 @@ class _Config:
 def observe(system: System) -> Node:
     """The node as it is now. Changes nothing but one probe snapshot, which it removes."""
     record = attempt(lambda: record_.load(system))
-    known = None if isinstance(record, Unseen) else record
+    known = None if isinstance(record, Unknown) else record
     wired = wired_from_json(known.wiring) if known else None
-    found = attempt(lambda: held.daemon(system, wired))
-    daemon = Daemon() if isinstance(found, Unseen) else found
+    found = attempt(lambda: files.daemon(system, wired))
+    daemon = Daemon() if isinstance(found, Unknown) else found
     config = _config(system, daemon.config)
 
     live = _Live(system, daemon, wired)
@@ -79,16 +88,16 @@ def observe(system: System) -> Node:
         if config.path
         else ABSENT,
         pause_cached=attempt(lambda: system.entry(paths.PAUSE_IMAGE).kind == "file") is True,
-        soci_disk=attempt(lambda: filesystems.observe(system, daemon.root)),
+        soci_disk=attempt(lambda: files.observe(system, daemon.root)),
     )
     node = planned.add(node, system, wanted.result(), wired)
     node = replace(
         node,
-        files=held.files(system, known, node.desired, daemon.program),
+        files=files.files(system, known, node.desired, daemon.program),
         binary=Binary(
             entry=attempt(lambda: system.entry(system.followed(daemon.program))),
-            arch=attempt(lambda: held.elf_arch(system, daemon.program)),
-            noexec=attempt(lambda: "noexec" in filesystems.mount(system, daemon.program)[1]) is True,
+            arch=attempt(lambda: files.elf_arch(system, daemon.program)),
+            noexec=attempt(lambda: "noexec" in files.mount(system, daemon.program)[1]) is True,
             sha256=digest.result(),
             version=version.result(),
         ),
@@ -123,24 +132,24 @@ class _Live:
         )
         return replace(node, errors=errors.result())
 
-    def _answers(self, service: Seen[Unit]) -> Seen[bool]:
-        if isinstance(service, Unseen):
+    def _answers(self, service: Observed[Unit]) -> Observed[bool]:
+        if isinstance(service, Unknown):
             return service
         if service.active != "active":
             return _NOT_RUNNING
         address = self._daemon.address
         if os.geteuid() != 0 and not os.access(address, os.W_OK):
-            return Unseen(NEEDS_ROOT)
+            return Unknown(NEEDS_ROOT)
         return probe.answers(address, _ANSWER_SECONDS)
 
     def _images(
-        self, node: Node, effective: Seen[Effective], answers: Seen[bool], containerd: Seen[Unit]
+        self, node: Node, effective: Observed[Effective], answers: Observed[bool], containerd: Observed[Unit]
     ) -> Images:
         running = attempt(lambda: mounts.on_snapshotter(self._system, self._daemon.root))
-        if isinstance(containerd, Unseen) or containerd.active != "active":
-            why = containerd if isinstance(containerd, Unseen) else _NO_CONTAINERD
+        if isinstance(containerd, Unknown) or containerd.active != "active":
+            why = containerd if isinstance(containerd, Unknown) else _NO_CONTAINERD
             return Images(why, why, why, why, running)
-        why_not = answers if isinstance(answers, Unseen) else _NO_ANSWER
+        why_not = answers if isinstance(answers, Unknown) else _NO_ANSWER
         plugin = isinstance(effective, Effective) and effective.plugin
         if answers is True and not plugin:
             why_not = _NO_PLUGIN
@@ -156,11 +165,11 @@ class _Live:
 
 
 def _config(system: System, path: str) -> _Config:
-    data = attempt(lambda: held.regular(system, path))
-    if isinstance(data, Unseen):
+    data = attempt(lambda: files.regular(system, path))
+    if isinstance(data, Unknown):
         return _Config(data, data)
     document = attempt(lambda: toml.loads(data or b"", path))
-    if isinstance(document, Unseen):
+    if isinstance(document, Unknown):
         return _Config(data, document)
     gzip: Any = document
     for key in ("pull_modes", "parallel_pull_unpack", "decompress_streams", "gzip"):
@@ -189,23 +198,23 @@ def _self_test(system: System, config: _Config) -> Answer[str]:
     return _if_live(system, test if config.path else str)
 
 
-def _process(system: System, service: Seen[Unit], daemon: Daemon) -> Process:
-    found: Seen[Process] = service if isinstance(service, Unseen) else NOT_ASKED
-    if not isinstance(service, Unseen) and service.active == "active" and service.pid:
+def _process(system: System, service: Observed[Unit], daemon: Daemon) -> Process:
+    found: Observed[Process] = service if isinstance(service, Unknown) else NOT_ASKED
+    if not isinstance(service, Unknown) and service.active == "active" and service.pid:
         found = attempt(lambda: programs.process(system, service, daemon))
-    return Process(found, (), found, found) if isinstance(found, Unseen) else found
+    return Process(found, (), found, found) if isinstance(found, Unknown) else found
 
 
-def _state(system: System, record: Seen[Record | None]) -> Seen[health.State]:
+def _state(system: System, record: Observed[Record | None]) -> Observed[health.State]:
     # It reads what it may not read as a fresh one, and lies where the record does.
-    if isinstance(record, Unseen) and record.why == NEEDS_ROOT:
+    if isinstance(record, Unknown) and record.why == NEEDS_ROOT:
         return record
     return attempt(lambda: health.load(system))
 
 
 def _path_of(system: System, unit: str) -> str:
     found = attempt(lambda: read_unit(system, unit).path)
-    return "" if isinstance(found, Unseen) else found
+    return "" if isinstance(found, Unknown) else found
 
 
 def _boot_id(system: System) -> str:

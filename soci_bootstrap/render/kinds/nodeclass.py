@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from soci_bootstrap.render.request import Request
+from soci_bootstrap.render.kinds.userdata import user_data
+from soci_bootstrap.render.request import Document
 from soci_bootstrap.render.text import yaml_block, yaml_scalar
-from soci_bootstrap.render.userdata import user_data
 
 DEFAULT_CLUSTER = "my-cluster"
 
 
-def ec2_node_class(request: Request) -> str:
+def ec2_node_class(request: Document) -> str:
     """The manifest, ready for `kubectl apply -f`.
 
     Role and discovery tags are those of Karpenter's getting-started guide. Karpenter appends its own

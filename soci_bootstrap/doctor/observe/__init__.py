@@ -1,0 +1,1 @@
+"""Everything that the checks are decided from, observed once."""
