@@ -92,7 +92,7 @@ def test_carries_units_stub_and_commit_with_the_code() -> None:
         "__main__.py",
         "LICENSE",
         "certifi.py",
-        "soci_bootstrap/cli.py",
+        "soci_bootstrap/cli/__init__.py",
         "soci_bootstrap/bootstrap.sh",
         "soci_bootstrap/data/gunzip",
         "soci_bootstrap/systemd/soci-snapshotter.service",

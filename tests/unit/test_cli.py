@@ -77,7 +77,7 @@ def main(line: str, **environ: str) -> int:
     [
         ("install", "install"),
         ("bake", "install"),
-        ("plan", "preview"),
+        ("plan", "plan"),
         ("doctor", "doctor"),
         ("rollback", "rollback"),
         ("render userdata", "render"),
@@ -130,7 +130,7 @@ FAILED = (
 @pytest.mark.parametrize("error", REFUSED, ids=repr)
 @pytest.mark.parametrize("line", ["install", "install --strict", "bake", "plan", "doctor", "rollback"])
 def test_a_refusal_is_always_1(error: BaseException, line: str, command: Callable[[str, Run], None]) -> None:
-    for module in ("install", "preview", "doctor", "rollback"):
+    for module in ("install", "plan", "doctor", "rollback"):
         command(module, raising(error))
     assert main(line) == 1
 
@@ -160,7 +160,7 @@ def test_a_failure_is_2_only_where_a_node_fell_back(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for module in ("install", "preview", "doctor", "rollback", "config", "render", "mirror"):
+    for module in ("install", "plan", "doctor", "rollback", "config", "render", "mirror"):
         command(module, raising(error))
     assert main(line.format(root=tmp_path)) == status
     out, err = capsys.readouterr()
@@ -261,7 +261,7 @@ def test_a_failure_names_the_release_that_was_asked_for(
 def test_other_commands_print_json_on_every_path(
     line: str, command: Callable[[str, Run], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for module in ("preview", "rollback"):
+    for module in ("plan", "rollback"):
         command(module, raising(LockHeldError("held")))
     assert main(line) == 1
     document = json.loads(capsys.readouterr().out)

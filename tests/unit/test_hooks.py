@@ -434,7 +434,7 @@ def test_whatever_happens_it_ends_with_0(hook, monkeypatch, capsys, name, error)
         assert system.tag == "hook"
         raise error
 
-    monkeypatch.setattr(*((boot, "run") if name == "boot" else (verify, name)), fail)
+    monkeypatch.setattr(*{"boot": (boot, "run"), "guard": (guard, "guard"), "verify": (verify, "verify")}[name], fail)
     assert hook_command.main([name]) == 0
     assert f"{name}: {type(error).__name__}: {error}" in capsys.readouterr().err
 

@@ -282,7 +282,7 @@ def test_a_directory_that_can_not_be_made(tmp_path) -> None:
 
 def test_run_takes_the_deadline_only_if_it_was_given(monkeypatch, tmp_path) -> None:
     seen = []
-    monkeypatch.setattr(module, "mirror", lambda *arguments, **_: seen.append(arguments[2].seconds))
+    monkeypatch.setattr(mirror_, "mirror", lambda *arguments, **_: seen.append(arguments[2].seconds))
     settings = Settings("mirror", operand=str(tmp_path))
     mirror_.run(settings, Console(-1))
     mirror_.run(replace(settings, deadline=7.0, given=frozenset({"deadline"})), Console(-1))
