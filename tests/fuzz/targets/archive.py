@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import gzip
 
-from corpus.archives import CASES
-
 from soci_bootstrap.errors import ArchiveError
 from soci_bootstrap.fetch.gunzip import Gunzip, load_igzip
 from soci_bootstrap.fetch.tar import MEMBER, TarReader
+from tests.support.corpus.archives import CASES
 
 SEEDS = [
     *(b"\0" + case.data for case in CASES if len(case.data) < 20_000),

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from corpus.inputs import CASES, CONTAINERD
-from nodes import captured
-
 from soci_bootstrap.configfiles import containerd, containerd_text, toml
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.facts import registries
 from tests.fuzz.files import Files
 from tests.fuzz.targets import text
+from tests.support.corpus.inputs import CASES, CONTAINERD
+from tests.support.nodes import captured
 
 SEEDS = [
     *(captured(f"containerd-nodeadm-{name}.toml") for name in ("static-soci", "user-v2-migrated", "v3")),

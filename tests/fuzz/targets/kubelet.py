@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 
-from corpus.inputs import CASES, KUBELET
-from nodes import captured
-
 from soci_bootstrap import paths
 from soci_bootstrap.configfiles import kubelet as kubelet_
 from soci_bootstrap.facts import kubelet
 from soci_bootstrap.facts.units import read_unit
 from tests.fuzz.files import Files
+from tests.support.corpus.inputs import CASES, KUBELET
+from tests.support.nodes import captured
 
 SEEDS = [
     captured("kubelet-40-nodeadm.conf"),

@@ -9,9 +9,6 @@ import io
 import tempfile
 from pathlib import Path
 
-from corpus import inputs
-from hostile import lay, shape
-
 from soci_bootstrap import settings
 from soci_bootstrap.apply.context import Context
 from soci_bootstrap.apply.decide import Planning
@@ -22,6 +19,8 @@ from soci_bootstrap.system import System
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
 from tests.fuzz.targets import ChangedError
+from tests.support.corpus import inputs
+from tests.support.hostile import lay, shape
 
 _PATHS = (
     inputs.CACHE,

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from corpus.inputs import CACHE, CASES
-from nodes import captured
-
 from soci_bootstrap import paths
 from soci_bootstrap.facts import nodeconfig
 from tests.fuzz.files import Files
+from tests.support.corpus.inputs import CACHE, CASES
+from tests.support.nodes import captured
 
 _STATIC = captured("nodeadm-cache-static-soci.json")
 SEEDS = [

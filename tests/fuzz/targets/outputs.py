@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from corpus.outputs import OUTPUTS, READERS
-from nodes import captured
-
 from soci_bootstrap import facts, paths
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.facts import content_store
@@ -13,6 +10,8 @@ from soci_bootstrap.runtime.ctr import Ctr
 from soci_bootstrap.state import health
 from soci_bootstrap.system import systemd
 from tests.fuzz.files import Files
+from tests.support.corpus.outputs import OUTPUTS, READERS
+from tests.support.nodes import captured
 
 SEEDS = [
     *(output for output in OUTPUTS.values() if len(output) < 8000),

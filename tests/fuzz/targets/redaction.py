@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from corpus.inputs import CASES
-
 from soci_bootstrap.doctor import redact
 from tests.fuzz.targets import text
+from tests.support.corpus.inputs import CASES
 
 SEEDS = [
     *(

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from corpus.inputs import CASES, SETTINGS
-
 from soci_bootstrap import settings
 from soci_bootstrap.configfiles import soci, soci_rules, toml
 from soci_bootstrap.configfiles.soci import Decompressor
@@ -14,6 +12,7 @@ from soci_bootstrap.facts.machine import Machine
 from soci_bootstrap.plan.tuning import tune
 from soci_bootstrap.settings.options import OPTIONS
 from tests.fuzz.targets import text
+from tests.support.corpus.inputs import CASES, SETTINGS
 
 _NAMES = [option.variable for option in OPTIONS if option.name not in {"config", "root"}]
 SEEDS = [

@@ -1,0 +1,1 @@
+"""What tests share: nodes and trees in memory or on disk, stand-ins, hostile inputs."""

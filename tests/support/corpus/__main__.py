@@ -1,0 +1,10 @@
+"""How many cases there are: ``python3 -m tests.support.corpus``."""
+
+from __future__ import annotations
+
+from tests.support.corpus import archives, inputs, outputs, servers
+
+print(  # noqa: T201
+    f"hostile archives {len(archives.CASES)}, servers {len(servers.CASES)}, inputs {len(inputs.CASES)},"
+    f" outputs {len(outputs.OUTPUTS)} for each of {len(outputs.READERS)} readers"
+)

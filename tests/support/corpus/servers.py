@@ -1,0 +1,487 @@
+"""Servers as they are on a bad day, or in bad hands, and what must become of a fetch from each.
+
+Each case is a function that answers one request on the loopback interface; it is told the how
+manieth this is, and may send whatever bytes it likes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import final
+
+from tests.support.corpus import archives
+
+HERE = os.path.dirname(__file__)
+CA = os.path.join(HERE, "tls", "ca.pem")
+
+PROGRAM = random.Random(0).randbytes(1_500_000)
+BODY = archives.packed(archives.entry(data=PROGRAM), archives.OTHERS)
+HALF = len(BODY) // 2
+OLD = archives.packed(archives.entry(data=PROGRAM[::-1]))
+SECRET = "hunter2"
+PATIENCE = 20.0
+"""Seconds after which a server gives up being slow: a client that waits this long has failed."""
+
+
+@dataclass
+class Exchange:
+    """One request, and the connection to answer it on."""
+
+    number: int
+    path: str
+    headers: dict[str, str]
+    connection: socket.socket
+    origin: str
+    stopped: threading.Event
+
+    def send(self, data: bytes) -> None:
+        """Exactly these bytes."""
+        self.connection.sendall(data)
+
+    def reply(self, status: int, body: bytes = b"", length: int | None = None, **headers: str) -> None:
+        """A whole answer; ``length`` may lie. Underscores in header names stand for hyphens."""
+        lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {len(body) if length is None else length}"]
+        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+        self.send(("\r\n".join(lines) + "\r\nConnection: close\r\n\r\n").encode() + body)
+
+    def rest(self, body: bytes = BODY, **headers: str) -> None:
+        """What the Range asks for, as a good server does."""
+        start = int(self.headers["range"][len("bytes=") : -1])
+        headers.setdefault("Content_Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+        self.reply(206, body[start:], **headers)
+
+    def pause(self, seconds: float) -> None:
+        """Sleep, unless the test is over."""
+        if self.stopped.wait(seconds):
+            raise ConnectionError
+
+
+Behave = Callable[[Exchange], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One server.
+
+    Attributes:
+        error: a pattern in the message, None where the fetch must succeed.
+        requests: how many there must have been, None where that is not the point.
+        certificate: a file in ``tls/``; None is plain http.
+        deadline: seconds the client is given.
+        waited: seconds of back-off that the client must have kept to.
+    """
+
+    name: str
+    behave: Behave
+    error: str | None = None
+    requests: int | None = None
+    certificate: str | None = None
+    deadline: float = 15.0
+    waited: float = 0.0
+
+
+@final
+@dataclass
+class Server:
+    """Answers with ``behave`` until closed."""
+
+    behave: Behave
+    certificate: str | None = None
+    family: socket.AddressFamily = socket.AF_INET
+    seen: list[Exchange] = field(default_factory=list)
+
+    def __enter__(self) -> Server:
+        self._stopped = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._listener = socket.create_server(
+            ("::1" if self.family == socket.AF_INET6 else "127.0.0.1", 0), family=self.family
+        )
+        self._context: ssl.SSLContext | None = None
+        if self.certificate:
+            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._context.load_cert_chain(os.path.join(HERE, "tls", self.certificate))
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(PATIENCE)
+
+    @property
+    def origin(self) -> str:
+        """scheme://host:port"""
+        host = "[::1]" if self.family == socket.AF_INET6 else "127.0.0.1"
+        return f"{'https' if self.certificate else 'http'}://{host}:{self._listener.getsockname()[1]}"
+
+    def _start(self, target: Callable[..., None], *args: object) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while not self._stopped.is_set():
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self._start(self._serve, connection)
+
+    def _serve(self, raw: socket.socket) -> None:
+        connection = raw
+        with contextlib.suppress(OSError):
+            raw.settimeout(PATIENCE)
+            if self._context is not None:
+                connection = self._context.wrap_socket(raw, server_side=True)
+            request = self._read(connection)
+            if request is not None:
+                self.behave(request)
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+        connection.close()
+        raw.close()
+
+    def _read(self, connection: socket.socket) -> Exchange | None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            data = connection.recv(65536)
+            if not data:
+                return None
+            head += data
+            if head.startswith(b"\x16"):  # a TLS client's hello
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                return None
+        first, *lines = head.decode("latin-1").split("\r\n\r\n", 1)[0].split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        with self._lock:
+            request = Exchange(
+                len(self.seen) + 1, first.split(" ")[1], headers, connection, self.origin, self._stopped
+            )
+            self.seen.append(request)
+        return request
+
+
+def first(*answers: Behave) -> Behave:
+    """The first request gets the first answer, and so on; the last is for all that follow."""
+    return lambda x: answers[min(x.number, len(answers)) - 1](x)
+
+
+def reply(status: int = 200, body: bytes = BODY, length: int | None = None, **headers: str) -> Behave:
+    """Always this answer."""
+    return lambda x: x.reply(status, body, length, **headers)
+
+
+def redirect(target: str, status: int = 302) -> Behave:
+    """To there, ``{origin}`` being this server."""
+    return lambda x: x.reply(status, Location=target.format(origin=x.origin, path=x.path))
+
+
+GOOD = reply(ETag='"1"')
+CUT = reply(body=BODY[:HALF], length=len(BODY), ETag='"1"')
+CUT_UNNAMED = reply(body=BODY[:HALF], length=len(BODY))
+
+
+def _rest(**headers: str) -> Behave:
+    return lambda x: x.rest(**headers)
+
+
+def _asks_well(x: Exchange) -> None:
+    assert x.headers["if-range"] == '"1"', x.headers
+    assert 0 < int(x.headers["range"][6:-1]) <= HALF, x.headers
+    x.rest(ETag='"1"')
+
+
+def _by_date(x: Exchange) -> None:
+    assert x.headers["if-range"] == "Fri, 01 Mar 2024 00:00:00 GMT", x.headers
+    x.rest()
+
+
+def _from_scratch(x: Exchange) -> None:
+    assert "range" not in x.headers, x.headers
+    x.reply(200, BODY)
+
+
+def _chunked(x: Exchange) -> None:
+    x.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n")
+    for at in range(0, len(BODY), 100_000):
+        piece = BODY[at : at + 100_000]
+        x.send(b"%x\r\n%s\r\n" % (len(piece), piece))
+    x.send(b"0\r\n\r\n")
+
+
+def _chunked_cut(x: Exchange) -> None:
+    x.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n")
+    x.send(b"%x\r\n%s" % (len(BODY), BODY[:HALF]))
+
+
+def _chunked_nonsense(x: Exchange) -> None:
+    x.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnot a number\r\n" + BODY)
+
+
+def _until_closed(x: Exchange) -> None:
+    x.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + BODY)
+
+
+def _endless(x: Exchange) -> None:
+    x.send(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + BODY)
+    for _ in range(200):
+        x.send(b"\0" * 1_000_000)
+
+
+def _endless_redirect(x: Exchange) -> None:
+    if "elsewhere" in x.path:
+        x.reply(200, BODY)
+        return
+    x.send(b"HTTP/1.1 302 Found\r\nLocation: /elsewhere\r\nConnection: close\r\n\r\n")
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        x.send(b"\0" * 1_000_000)
+
+
+def _drip(x: Exchange) -> None:
+    x.send(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+    _drips(x, BODY)
+
+
+def _drip_headers(x: Exchange) -> None:
+    x.send(b"HTTP/1.1 200 OK\r\n")
+    _drips(x, b"X-Slow: aaaaaaaaaaaaaaaaaaaaa\r\n" * 1000)
+
+
+def _drips(x: Exchange, data: bytes) -> None:
+    for at in range(int(PATIENCE / 0.05)):
+        x.send(data[at : at + 1])
+        x.pause(0.05)
+
+
+def _silence(x: Exchange) -> None:
+    x.pause(PATIENCE)
+
+
+def _stall(x: Exchange) -> None:
+    x.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(BODY) + BODY[:HALF])
+    x.pause(PATIENCE)
+
+
+def _long_line(x: Exchange) -> None:
+    x.send(b"HTTP/1.1 200 OK\r\nX-Huge: " + b"a" * 2_000_000 + b"\r\n\r\n")
+
+
+def _many_lines(x: Exchange) -> None:
+    x.send(b"HTTP/1.1 200 OK\r\n" + b"X-Many: a\r\n" * 20_000 + b"\r\n")
+
+
+def _bytes(data: bytes) -> Behave:
+    return lambda x: x.send(data)
+
+
+def _hang_up(x: Exchange) -> None:
+    x.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # a reset, not an end
+
+
+def _date(seconds: float) -> str:
+    return time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + seconds))
+
+
+CASES: tuple[Case, ...] = (
+    # Servers that a fetch must cope with.
+    Case("good", GOOD, requests=1),
+    Case("chunked", _chunked, requests=1),
+    Case("no length", _until_closed, requests=1),
+    Case("calls the archive an encoding", reply(Content_Encoding="gzip"), requests=1),
+    Case("length negative", reply(length=-1), requests=1),
+    Case("redirect", first(redirect("/elsewhere"), GOOD), requests=2),
+    Case("redirect to itself in full", first(redirect("{origin}/elsewhere", 307), GOOD), requests=2),
+    Case("five redirects", first(*[redirect("/again")] * 5, GOOD), requests=6),
+    Case("redirect with an endless body", _endless_redirect, requests=2),
+    Case("503 once", first(reply(503), GOOD), requests=2),
+    Case("every 5xx", first(*[reply(status) for status in (500, 502, 599)], GOOD), requests=4),
+    Case("429 with seconds", first(reply(429, Retry_After="1"), GOOD), requests=2, waited=1.0),
+    Case(
+        "503 with a date", first(lambda x: x.reply(503, Retry_After=_date(2)), GOOD), requests=2, waited=0.5
+    ),
+    Case(
+        "503 with a date long past",
+        first(reply(503, Retry_After="Fri, 01 Jan 1999 00:00:00 GMT"), GOOD),
+        requests=2,
+    ),
+    Case("503 with nonsense", first(reply(503, Retry_After="soon"), GOOD), requests=2),
+    Case("408 and 425", first(reply(408), reply(425), GOOD), requests=3),
+    Case("reset before an answer", first(_hang_up, _hang_up, GOOD), requests=3),
+    Case("ends before an answer", first(lambda _: None, GOOD), requests=2),
+    Case("no HTTP at first", first(_bytes(b"220 smtp ready\r\n"), GOOD), requests=2),
+    Case("cut, resumed by ETag", first(CUT, _asks_well), requests=2),
+    Case(
+        "cut, resumed by date",
+        first(
+            reply(body=BODY[:HALF], length=len(BODY), Last_Modified="Fri, 01 Mar 2024 00:00:00 GMT"), _by_date
+        ),
+        requests=2,
+    ),
+    Case(
+        "cut twice",
+        first(
+            CUT,
+            lambda x: x.send(
+                b'HTTP/1.1 206 P\r\nETag: "1"\r\nContent-Length: %d\r\nContent-Range: bytes %d-%d/%d\r\n\r\n'
+                % (
+                    len(BODY) - int(x.headers["range"][6:-1]),
+                    int(x.headers["range"][6:-1]),
+                    len(BODY) - 1,
+                    len(BODY),
+                )
+                + BODY[int(x.headers["range"][6:-1]) : -9000]
+            ),
+            _rest(ETag='"1"'),
+        ),
+        requests=3,
+    ),
+    Case("cut, 503, then resumed", first(CUT, reply(503), _asks_well), requests=3),
+    Case("cut, no validator", first(CUT_UNNAMED, _from_scratch), requests=2),
+    Case(
+        "cut, weak validator",
+        first(reply(body=BODY[:HALF], length=len(BODY), ETag='W/"1"'), _from_scratch),
+        requests=2,
+    ),
+    Case("cut, chunked", first(_chunked_cut, _from_scratch), requests=2),
+    Case("cut, ignores ranges", first(CUT, GOOD), requests=2),
+    Case(
+        "changed in between",
+        first(reply(body=OLD[:HALF], length=len(OLD), ETag='"0"'), reply(ETag='"1"')),
+        requests=2,
+    ),
+    Case(
+        "range from elsewhere",
+        first(CUT, _rest(Content_Range=f"bytes 0-{len(BODY) - 1}/{len(BODY)}"), _from_scratch),
+        requests=3,
+    ),
+    Case(
+        "range off by one",
+        first(CUT, _rest(Content_Range=f"bytes {HALF + 1}-{len(BODY) - 1}/{len(BODY)}"), _from_scratch),
+        requests=3,
+    ),
+    Case(
+        "range that ends early",
+        first(
+            CUT,
+            lambda x: x.rest(Content_Range=f"bytes {x.headers['range'][6:-1]}-{len(BODY) - 9}/{len(BODY)}"),
+            _from_scratch,
+        ),
+        requests=3,
+    ),
+    Case(
+        "range of an unknown whole",
+        first(
+            CUT,
+            lambda x: x.rest(Content_Range=f"bytes {x.headers['range'][6:-1]}-{len(BODY) - 1}/*"),
+            _from_scratch,
+        ),
+        requests=3,
+    ),
+    Case(
+        "range in other units",
+        first(CUT, _rest(Content_Range=f"lines 1-2/{len(BODY)}"), _from_scratch),
+        requests=3,
+    ),
+    Case(
+        "range without its header", first(CUT, lambda x: x.reply(206, BODY[HALF:]), _from_scratch), requests=3
+    ),
+    Case(
+        "range in many parts",
+        first(
+            CUT,
+            lambda x: x.reply(206, b"--b\r\n", Content_Type="multipart/byteranges; boundary=b"),
+            _from_scratch,
+        ),
+        requests=3,
+    ),
+    Case("range refused", first(CUT, reply(416, b""), _from_scratch), requests=3),
+    Case("length too large once", first(reply(length=len(BODY) + 5), GOOD), requests=2),
+    Case("good over TLS", GOOD, requests=1, certificate="server.pem"),
+    Case("cut over TLS", first(CUT, _asks_well), requests=2, certificate="server.pem"),
+    # Servers that no fetch may get anything from.
+    Case("404", reply(404, b"no"), "HTTP status 404", 1),
+    Case("403", reply(403, b"no"), "HTTP status 403", 1),
+    Case("401", reply(401, b"no", WWW_Authenticate="Basic"), "HTTP status 401", 1),
+    Case("410", reply(410, b"no"), "HTTP status 410", 1),
+    Case("204", reply(204, b""), "HTTP status 204", 1),
+    Case("304", reply(304, b""), "HTTP status 304", 1),
+    Case(
+        "206 unasked",
+        lambda x: x.reply(206, BODY, Content_Range=f"bytes 0-{len(BODY) - 1}/{len(BODY)}"),
+        "answered 206",
+    ),
+    Case("503 for ever", reply(503), "4 requests failed, the last: the server answered 503", 4),
+    Case("429 for ever", reply(429), "the server answered 429", 4),
+    Case("429 beyond the deadline", reply(429, Retry_After="3600"), "within the", 1),
+    Case("always cut", CUT_UNNAMED, "4 requests failed.*it was cut short", 4),
+    Case("length too large", reply(length=len(BODY) + 5), "4 requests failed", 4),
+    Case("length too small", reply(length=1000), "sha256 [0-9a-f]{64} .the archive is cut short", 1),
+    Case(
+        "two lengths",
+        _bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 50\r\n\r\nhello"),
+        "requests failed",
+    ),
+    Case("length absurd", reply(length=10**14), "too large: found 100000000000000 bytes", 1),
+    Case("endless", _endless, "too large", 1),
+    Case("chunked nonsense", _chunked_nonsense, "4 requests failed", 4),
+    Case("drip", _drip, "deadline passed|within the", deadline=0.7),
+    Case("drip in the headers", _drip_headers, "deadline passed|within the", deadline=0.7),
+    Case("silence", _silence, "deadline passed|timed out", deadline=0.7),
+    Case("stalls in the middle", _stall, "deadline passed|timed out", deadline=0.7),
+    Case("huge header", _long_line, "headers larger than", 1),
+    Case("too many headers", _many_lines, "headers larger than", 1),
+    Case("never HTTP", _bytes(b"SSH-2.0-OpenSSH_9.6\r\n"), "4 requests failed", 4),
+    Case("never anything", lambda _: None, "4 requests failed", 4),
+    Case("redirect loop", redirect("{path}"), "more than 5 redirects", 6),
+    Case("redirect that grows", redirect("{path}a"), "more than 5 redirects", 6),
+    Case("redirect to nowhere", reply(302, b""), "HTTP status 302", 1),
+    Case("redirect to a file", redirect("file:///etc/passwd"), "a redirect to file:///etc/passwd", 1),
+    Case("redirect to ftp", redirect("ftp://127.0.0.1/x"), "a redirect to ftp", 1),
+    Case("redirect to s3", redirect("s3://bucket/x"), "a redirect to s3", 1),
+    Case("redirect to nonsense", redirect("http://[::bad/"), "redirect|URL", 1),
+    Case(
+        "redirect from https to http",
+        redirect("http://127.0.0.1:9/x"),
+        "expected a redirect to https",
+        1,
+        "server.pem",
+    ),
+    Case(
+        "a login page", reply(body=b"<html>Sign in</html>"), "sha256 [0-9a-f]{64} .the archive is not gzip", 1
+    ),
+    Case("another archive", reply(body=OLD), "is not SOCI 0.15.0 amd64, and was deleted", 1),
+    Case(
+        "one bit changed",
+        reply(body=BODY[:-5000] + bytes([BODY[-5000] ^ 1]) + BODY[-4999:]),
+        "is not SOCI",
+        1,
+    ),
+    Case(
+        "resumed with another's bytes",
+        first(CUT, lambda x: x.rest(OLD[:HALF] + OLD[HALF:].ljust(HALF, b"x"))),
+        "failed|not SOCI",
+    ),
+    Case("an unknown CA", GOOD, "can't be trusted: found a certificate", 0, "another-ca.pem"),
+    Case("expired certificate", GOOD, "certificate has expired", 0, "expired.pem"),
+    Case("another's certificate", GOOD, "mismatch|not valid for", 0, "another-name.pem"),
+)
+
+
+@contextlib.contextmanager
+def running(case: Case) -> Iterator[Server]:
+    """The server of a case."""
+    with Server(case.behave, case.certificate) as server:
+        yield server

@@ -1,0 +1,189 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from soci_bootstrap.paths import CONTAINERD_ENDPOINT, NODEADM_DROPIN
+from soci_bootstrap.runtime import unwire
+from soci_bootstrap.runtime.unwire import config_files, leads_to_soci, snapshotter
+from soci_bootstrap.state.wiring import Wired, from_json
+from soci_bootstrap.system import System
+from tests.support.nodes import Node, captured, write
+
+CONFIG = "/etc/containerd/config.toml"
+KUBELET = "/etc/kubernetes/kubelet/config.json"
+ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
+WIRED = Wired(
+    mode="nodeadm",
+    dialect="v3",
+    address=ADDRESS,
+    root="/var/lib/containerd/io.containerd.snapshotter.v1.soci",
+    static=False,
+    containerd_config=CONFIG,
+    kubelet_config=KUBELET,
+    kubelet_dir=f"{KUBELET}.d",
+    fallback='{"spec": {}}\n',
+)
+DIRECT = replace(WIRED, mode="direct", fallback="")
+STATIC = captured("containerd-nodeadm-static-soci.toml")
+ENDPOINT = captured("kubelet-40-nodeadm.conf")
+V2 = '[plugins."io.containerd.grpc.v1.cri".containerd]\nsnapshotter = "{}"\n'
+
+
+def text(tmp_path, path: str) -> str:
+    return (tmp_path / path.lstrip("/")).read_text()
+
+
+def test_record_round_trip() -> None:
+    assert from_json(json.loads(json.dumps(WIRED.to_json()))) == WIRED
+
+
+@pytest.mark.parametrize("document", [{}, {"mode": "direct"}, {**WIRED.to_json(), "newer": 1}])
+def test_a_record_that_says_nothing_of_use(document) -> None:
+    assert from_json(document) is None
+
+
+@pytest.mark.parametrize(
+    ("files", "active"),
+    [
+        ({}, "overlayfs"),
+        ({CONFIG: STATIC}, "soci"),
+        ({CONFIG: captured("containerd-nodeadm-v3.toml")}, "overlayfs"),
+        ({CONFIG: captured("containerd-nodeadm-user-v2-migrated.toml")}, "overlayfs"),
+        ({CONFIG: V2.format("stargz")}, "stargz"),
+        # An imported file wins, the last of several.
+        ({CONFIG: STATIC, "/etc/containerd/conf.d/99-nvidia.toml": V2.format("overlayfs")}, "overlayfs"),
+        ({CONFIG: STATIC, "/etc/containerd/conf.d/99-nvidia.toml": "x = 1\n"}, "soci"),
+        (
+            {
+                CONFIG: STATIC,
+                "/etc/containerd/conf.d/1.toml": V2.format("overlayfs"),
+                "/etc/containerd/conf.d/2.toml": V2.format("soci"),
+            },
+            "soci",
+        ),
+        ({CONFIG: STATIC, "/etc/containerd/conf.d/99-nvidia.conf": V2.format("overlayfs")}, "soci"),
+        ({CONFIG: V2.format("soci"), "/etc/containerd/conf.d/9.toml": V2.format("overlayfs")}, "soci"),
+        ({CONFIG: '  imports = ["more/*.toml"]\n', "/etc/containerd/more/a.toml": V2.format("soci")}, "soci"),
+        ({CONFIG: "imports = [\n'/etc/a.toml',\n'/etc/b.toml']\n", "/etc/b.toml": V2.format("soci")}, "soci"),
+        ({CONFIG: b"x = '\xff'\n" + V2.format("soci").encode()}, "soci"),
+    ],
+)
+def test_snapshotter(tmp_path, files, active) -> None:
+    assert snapshotter(System(str(write(tmp_path, files))), WIRED) == active
+
+
+def test_files_in_the_order_they_are_read(tmp_path) -> None:
+    files = {CONFIG: STATIC, "/etc/containerd/conf.d/b.toml": "b", "/etc/containerd/conf.d/a.toml": "a"}
+    found = config_files(System(str(write(tmp_path, files))), WIRED)
+    assert [path.rsplit("/", 1)[1] for path, _ in found] == ["config.toml", "a.toml", "b.toml"]
+
+
+@pytest.mark.parametrize(
+    ("files", "leads"),
+    [
+        ({}, False),
+        ({CONFIG: STATIC}, True),
+        ({KUBELET: ENDPOINT}, True),
+        ({f"{KUBELET}.d/40-nodeadm.conf": ENDPOINT}, True),
+        ({f"{KUBELET}.d/40-nodeadm.conf.bak": ENDPOINT}, False),
+        ({KUBELET: "{}"}, False),
+    ],
+)
+def test_leads_to_soci(tmp_path, files, leads) -> None:
+    assert leads_to_soci(System(str(write(tmp_path, files))), WIRED) is leads
+
+
+def test_nodeadms_node(tmp_path) -> None:
+    files = {
+        CONFIG: STATIC,
+        f"{KUBELET}.d/40-nodeadm.conf": ENDPOINT,
+        KUBELET: '{"maxPods": 42}',
+        NODEADM_DROPIN: "wired",
+    }
+    node = Node(write(tmp_path, files))
+    (tmp_path / CONFIG.lstrip("/")).chmod(0o600)
+    assert unwire.unwire(node, WIRED) == []
+    assert text(tmp_path, CONFIG) == STATIC.decode().replace(
+        "snapshotter = 'soci'", "snapshotter = 'overlayfs'"
+    )
+    assert node.entry(CONFIG).mode == 0o600
+    endpoint = json.loads(text(tmp_path, f"{KUBELET}.d/40-nodeadm.conf"))
+    assert endpoint == {**json.loads(ENDPOINT), "imageServiceEndpoint": CONTAINERD_ENDPOINT}
+    assert text(tmp_path, KUBELET) == '{"maxPods": 42}'
+    assert text(tmp_path, NODEADM_DROPIN) == WIRED.fallback
+    assert not leads_to_soci(node, WIRED)
+    # A second time there is nothing to do.
+    before = {path: node.entry(path).inode for path in (CONFIG, KUBELET, NODEADM_DROPIN)}
+    assert unwire.unwire(node, WIRED) == []
+    assert before == {path: node.entry(path).inode for path in before}
+
+
+@pytest.mark.parametrize(
+    ("wired", "dropin"),
+    [
+        (replace(WIRED, fallback=""), None),
+        (replace(WIRED, mode="direct"), "wired"),
+        (replace(WIRED, mode="none"), "wired"),
+    ],
+)
+def test_the_drop_in(tmp_path, wired, dropin) -> None:
+    node = Node(write(tmp_path, {NODEADM_DROPIN: "wired"}))
+    assert unwire.unwire(node, wired) == []
+    assert node.read(NODEADM_DROPIN) == (dropin.encode() if dropin else None)
+
+
+def test_links_are_followed(tmp_path) -> None:
+    files = {
+        CONFIG: "-> real.toml",
+        "/etc/containerd/real.toml": V2.format("soci"),
+        KUBELET: "-> k",
+        f"{KUBELET[:-11]}k": ENDPOINT,
+    }
+    node = Node(write(tmp_path, files))
+    assert unwire.unwire(node, DIRECT) == []
+    assert (node.entry(CONFIG).kind, node.entry(KUBELET).kind) == ("link", "link")
+    assert text(tmp_path, "/etc/containerd/real.toml") == V2.format("overlayfs")
+
+
+@pytest.mark.parametrize(
+    "kubelet",
+    [
+        '{"imageServiceEndpoint": "unix:///run/other.sock"}',
+        f'{{"note": "{ADDRESS}"}}',
+        f'["{ADDRESS}"]',
+        "",
+    ],
+)
+def test_kubelets_that_are_left_alone(tmp_path, kubelet) -> None:
+    node = Node(write(tmp_path, {KUBELET: kubelet}))
+    assert unwire.unwire(node, DIRECT) == []
+    assert text(tmp_path, KUBELET) == kubelet
+
+
+def test_no_kubelet(tmp_path) -> None:
+    node = Node(write(tmp_path, {KUBELET: ENDPOINT}))
+    assert unwire.unwire(node, replace(DIRECT, kubelet_config="", kubelet_dir="")) == []
+    assert text(tmp_path, KUBELET) == ENDPOINT.decode()
+
+
+def test_as_far_as_it_goes(tmp_path) -> None:
+    """Each of the three fails for itself; what can be unwired is."""
+    files = {
+        NODEADM_DROPIN + "/in the way": "",
+        KUBELET: f'{{"broken": "{ADDRESS}"',
+        CONFIG: V2.format("soci"),
+    }
+    failures = unwire.unwire(Node(write(tmp_path, files)), WIRED)
+    assert len(failures) == 2
+    assert NODEADM_DROPIN in failures[0]
+    assert text(tmp_path, CONFIG) == V2.format("overlayfs")
+
+
+def test_a_disk_that_can_not_be_written_to(tmp_path) -> None:
+    node = Node(write(tmp_path, {CONFIG: V2.format("soci"), KUBELET: ENDPOINT, NODEADM_DROPIN: "wired"}))
+    node.refused = ("write",)
+    assert len(unwire.unwire(node, WIRED)) == 3
+    assert text(tmp_path, CONFIG) == V2.format("soci")

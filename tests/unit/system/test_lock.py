@@ -1,0 +1,139 @@
+"""One run at a time, whatever became of the last one."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from threading import Event, Thread
+
+import pytest
+
+from soci_bootstrap import paths
+from soci_bootstrap.errors import LockHeldError, StateError
+from soci_bootstrap.system import System, lock
+from soci_bootstrap.system.deadline import Deadline
+from tests.support import trees
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
+    monkeypatch.setattr(paths, "LOCK", str(tmp_path / "run/lock/soci-bootstrap.lock"))
+    system = System(str(tmp_path))
+    system.live = True
+    return system
+
+
+def test_a_second_run_says_who_holds_it(node: System) -> None:
+    with lock.held(node, Deadline(5)):
+        with pytest.raises(LockHeldError) as caught, lock.held(node, Deadline(0.05)):
+            raise AssertionError("both ran")
+        assert f"process {os.getpid()}" in str(caught.value)
+    with lock.held(node, Deadline(0)):
+        pass
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("live", [True, False])
+def test_it_names_another_process_of_an_image_too(node: System, live: bool) -> None:
+    node.live = live
+    ready, holding = os.pipe(), os.pipe()
+
+    def hold() -> None:
+        with lock.held(node, Deadline(5)):
+            os.write(ready[1], b".")
+            os.read(holding[0], 1)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            hold()
+        finally:
+            os._exit(0)
+    os.read(ready[0], 1)
+    with pytest.raises(LockHeldError) as caught, lock.held(node, Deadline(0.05)):
+        raise AssertionError("both ran")
+    os.write(holding[1], b".")
+    os.waitpid(child, 0)
+    assert f"held by process {child} (" in str(caught.value)
+
+
+def test_what_it_was_called_with_is_told_without_secrets(
+    node: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = b"soci-bootstrap\0install\0--mirror\0https://me:word@m.example/x?X-Amz-Signature=f00\0"
+    monkeypatch.setattr(lock, "open", lambda *_: io.BytesIO(command), raising=False)
+    monkeypatch.setattr(lock, "_listed", lambda _: "7")
+    with (
+        lock.held(node, Deadline(5)),
+        pytest.raises(LockHeldError) as caught,
+        lock.held(node, Deadline(0.05)),
+    ):
+        raise AssertionError("both ran")
+    assert "process 7 (soci-bootstrap install --mirror https://m.example/x)" in str(caught.value)
+
+
+def test_a_second_run_waits_its_turn(node: System) -> None:
+    order: list[str] = []
+    waiting = Event()
+
+    def second() -> None:
+        waiting.set()
+        with lock.held(node, Deadline(30)):
+            order.append("second")
+
+    thread = Thread(target=second)
+    with lock.held(node, Deadline(5)):
+        thread.start()
+        waiting.wait()
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+@pytest.mark.subprocess
+def test_a_holder_that_was_killed_holds_it_no_longer(node: System) -> None:
+    def hold() -> None:
+        with lock.held(node, Deadline(5)):
+            os._exit(trees.KILLED)
+
+    assert trees.in_child(hold) == trees.KILLED
+    with lock.held(node, Deadline(0)):
+        pass
+
+
+def test_who_waited_for_a_lock_that_rollback_removed_takes_the_next_one(node: System) -> None:
+    taken, done = Event(), Event()
+
+    def waiter() -> None:
+        with lock.held(node, Deadline(30)):
+            taken.set()
+            done.wait()
+
+    thread = Thread(target=waiter)
+    with lock.held(node, Deadline(5)):
+        thread.start()
+        lock.discard()
+    taken.wait()
+    with pytest.raises(LockHeldError), lock.held(node, Deadline(0.05)):
+        raise AssertionError("both ran")
+    done.set()
+    thread.join()
+
+
+def test_an_image_is_locked_without_a_file_in_it(tmp_path: Path) -> None:
+    system = System(str(tmp_path))
+    with lock.held(system, Deadline(1)):
+        with pytest.raises(LockHeldError), lock.held(system, Deadline(0.05)):
+            raise AssertionError("both ran")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link_in_the_locks_place_is_not_followed(node: System, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("untouched")
+    Path(paths.LOCK).parent.mkdir(parents=True)
+    Path(paths.LOCK).symlink_to(victim)
+    with pytest.raises(StateError), lock.held(node, Deadline(1)):
+        raise AssertionError("it ran")
+    assert victim.read_text() == "untouched"

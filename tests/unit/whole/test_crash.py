@@ -1,0 +1,291 @@
+"""Kill a run before each single change it makes: the node still joins, and the next run gets there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from soci_bootstrap.cli.commands import install, rollback
+from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.state.record import load
+from soci_bootstrap.system import System
+from tests.support import trees
+from tests.support.trees import KILLED, Watched, WatchedSystem, content, copied, differences
+
+MEMO = "/var/lib/soci-bootstrap/converged.json"
+DROPIN = "etc/eks/nodeadm.d/50-soci-bootstrap.json"
+NEEDED = (
+    "usr/local/bin/soci-snapshotter-grpc",
+    "etc/soci-snapshotter-grpc/config.toml",
+    "etc/systemd/system/soci-snapshotter.service",
+    "etc/systemd/system/soci-snapshotter.socket",
+    "etc/systemd/system/containerd.service.d/50-soci-bootstrap.conf",
+    "usr/local/sbin/soci-bootstrap",
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command, from a state that other commands led to."""
+
+    name: str
+    command: str
+    before: tuple[tuple[str, ...], ...] = ()
+    words: tuple[str, ...] = ()
+    dropins: bool = True
+
+
+CASES = [
+    Case("install", "install"),
+    Case("install, direct wiring", "install", dropins=False),
+    Case(
+        "another install: other version, other settings",
+        "install",
+        (("install",),),
+        ("--set", "max_concurrent_downloads=7"),
+    ),
+    Case("install after another wiring", "install", (("install", "--wiring", "direct"),)),
+    Case("bake", "bake"),
+    Case("bake over an install", "bake", (("install",),)),
+    Case("install over a bake", "install", (("bake",),)),
+    Case("rollback of an install", "rollback", (("install",),)),
+    Case("rollback of direct wiring", "rollback", (("install",),), dropins=False),
+    Case("rollback of a bake", "rollback", (("bake",),)),
+]
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """In memory where that is possible: thousands of small trees are copied here."""
+    memory = "/dev/shm"
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(dir=memory) as directory:
+        yield Path(directory)
+
+
+@pytest.fixture(autouse=True)
+def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # A killed process loses nothing that it wrote; waiting for the disk would be most of these tests' time.
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
+    monkeypatch.setattr(install, "System", WatchedSystem)
+    monkeypatch.setattr(install.resources, "agent_bytes", lambda: trees.AGENT)
+    monkeypatch.setattr(rollback, "System", WatchedSystem)
+    monkeypatch.setattr(WatchedSystem, "watch", Watched())
+    return
+
+
+class Runner:
+    """Runs commands below a root, as the command line would."""
+
+    def __init__(self, scratch: Path) -> None:
+        self.releases = [
+            trees.archive(scratch / "one.tar.gz"),
+            trees.archive(scratch / "other.tar.gz", trees.DAEMON + b"newer"),
+        ]
+
+    def run(self, root: Path, command: str, *words: str, newer: bool = False) -> str:
+        if command == "rollback":
+            result = rollback.run(trees.settings(command, "--root", str(root), *words), trees.QUIET)  # type: ignore[arg-type]
+            assert result.exit_status == 0, result.reason
+            return result.outcome
+        tarball, digest = self.releases[newer]
+        version = "0.15.0" if newer else "0.14.1"
+        line = ("--root", str(root), "--tarball", tarball, "--sha256", digest, "--soci-version", version)
+        machine = ("--vcpus", "4", "--memory-gib", "8", "--arch", "amd64")
+        found = install.run(trees.settings(command, *line, *machine, *words), trees.QUIET)  # type: ignore[arg-type]
+        assert found.exit_status == 0, found.reason
+        return found.outcome
+
+
+class Stage:
+    """A case, set up: the tree it starts from, and what an undisturbed run makes of it."""
+
+    def __init__(self, case: Case, scratch: Path) -> None:
+        self.case = case
+        self.runner = Runner(scratch)
+        pristine = trees.eks(scratch / "pristine", dropins=case.dropins)
+        self.start = copied(pristine, scratch / "start")
+        for command in case.before:
+            self.runner.run(self.start, *command)
+        self.original = content(pristine)
+        wanted = copied(self.start, scratch / "wanted")
+        watch = WatchedSystem.watch = Watched()
+        self.run(wanted)
+        self.changes = tuple(watch.seen)
+        self.reference = content(wanted, apart=(MEMO,))
+        self._scratch = scratch
+
+    def counted(self) -> int:
+        """How many calls to the operating system change a file."""
+        root = copied(self.start, self._scratch / "counted")
+        with trees.Calls() as calls:
+            self.run(root)
+        return calls.count
+
+    def run(self, root: Path) -> str:
+        newer = self.case.name.startswith("another")
+        return self.runner.run(root, self.case.command, *self.case.words, newer=newer)
+
+
+def joins(root: Path) -> None:
+    """Whatever a node finds at its next boot, it joins: nothing half wired, nothing that doesn't parse."""
+    for file in (root / "etc/eks/nodeadm.d").iterdir():
+        if file.name.endswith((".json", ".yaml", ".yml")):
+            json.loads(file.read_bytes())
+    config = (root / "etc/containerd/config.toml").read_text()
+    kubelet = json.loads((root / "etc/kubernetes/kubelet/config.json").read_bytes())
+    wired = (root / DROPIN).exists() or '"soci"' in config or "imageServiceEndpoint" in kubelet
+    missing = [path for path in NEEDED if not (root / path).exists()]
+    assert not (wired and missing), f"wired without {missing}"
+    daemon = root / NEEDED[0]
+    if daemon.exists():
+        assert daemon.read_bytes() in (trees.DAEMON, trees.DAEMON + b"newer")
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_a_run_killed_before_any_change_converges_when_run_again(case: Case, tmp_path: Path) -> None:
+    stage = Stage(case, tmp_path)
+    runner, start, run = stage.runner, stage.start, stage.run
+    original, reference, changes = stage.original, stage.reference, stage.changes
+    assert len(changes) > 10
+    if case.command == "rollback":
+        assert differences(reference, original) == []
+
+    outcomes: list[tuple[str, str, str]] = []
+    for number, change in enumerate(changes):
+        root = copied(start, tmp_path / "node")
+        WatchedSystem.watch = Watched(number)
+        assert trees.in_child(lambda root=root: run(root)) == KILLED
+        WatchedSystem.watch = Watched()
+        joins(root)
+
+        back = copied(root, tmp_path / "back")
+        rolled = runner.run(back, "rollback")
+        assert rolled in {"rolled-back", "unchanged"}, (change, rolled)
+        assert differences(content(back), original) == [], change
+
+        again = run(root)
+        assert differences(content(root, apart=(MEMO,)), reference) == [], change
+        outcomes.append((change.replace(str(root), ""), again, rolled))
+    sys.stdout.write(f"\n{case.name}: killed before each of {len(changes)} changes\n")
+    for number, row in enumerate(outcomes):
+        sys.stdout.write(f"  {number:3} {row[0]:<90} again: {row[1]:<12} or rollback: {row[2]}\n")
+
+
+FINE = [CASES[1], CASES[8]]
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("case", FINE, ids=lambda case: case.name)
+def test_a_run_killed_inside_any_change_converges_when_run_again(case: Case, tmp_path: Path) -> None:
+    stage = Stage(case, tmp_path)
+    calls = stage.counted()
+    for number in range(calls):
+        root = copied(stage.start, tmp_path / "node")
+
+        def killed(root: Path = root, number: int = number) -> None:
+            with trees.Calls(number, lambda: os._exit(KILLED)):
+                stage.run(root)
+
+        assert trees.in_child(killed) == KILLED
+        joins(root)
+        back = copied(root, tmp_path / "back")
+        stage.runner.run(back, "rollback")
+        assert differences(content(back), stage.original) == [], number
+        stage.run(root)
+        assert differences(content(root, apart=(MEMO,)), stage.reference) == [], number
+
+
+@pytest.mark.parametrize(
+    ("case", "code", "persists"),
+    [
+        pytest.param(CASES[1], errno.ENOSPC, False, id="install, disk full once"),
+        pytest.param(CASES[1], errno.EROFS, True, id="install, read-only from then on"),
+        pytest.param(CASES[4], errno.EIO, True, id="bake, disk broken from then on"),
+        pytest.param(CASES[8], errno.ENOSPC, True, id="rollback, disk full from then on"),
+    ],
+)
+def test_a_disk_that_fails_at_any_change_leaves_a_node_that_joins(
+    case: Case, code: int, persists: bool, tmp_path: Path
+) -> None:
+    stage = Stage(case, tmp_path)
+    calls = stage.counted()
+
+    def fail() -> None:
+        raise OSError(code, os.strerror(code))
+
+    failed = 0
+    for number in range(calls):
+        root = copied(stage.start, tmp_path / "node")
+        with trees.Calls(number, fail, persists=persists):
+            try:
+                stage.run(root)
+            except (BootstrapError, AssertionError):
+                failed += 1
+                if not persists and case.command != "rollback":
+                    assert differences(content(root), stage.original) == [], number
+        joins(root)
+        stage.run(root)
+        assert differences(content(root, apart=(MEMO,)), stage.reference) == [], number
+    assert failed > calls / 2
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """As they are, whatever a run that was stopped made of them."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals")
+@pytest.mark.parametrize("case", [CASES[1], CASES[2], CASES[4]], ids=lambda case: case.name)
+def test_a_run_stopped_inside_any_change_takes_everything_back(case: Case, tmp_path: Path) -> None:
+    stage = Stage(case, tmp_path)
+    before = content(stage.start)
+    taken_back = 0
+    for number in range(stage.counted()):
+        root = copied(stage.start, tmp_path / "node")
+
+        def stop() -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+
+        said = ""
+        with trees.Calls(number, stop):
+            try:
+                stage.run(root)
+            except AssertionError as error:
+                said = str(error)
+        # Where it came too late the run has ended as it would have.
+        taken_back += bool(said)
+        wanted = before if said else stage.reference
+        assert differences(content(root, apart=() if said else (MEMO,)), wanted) == [], number
+        assert not said or "interrupted before the end" in said
+        assert (signal.getsignal(signal.SIGTERM) is signal.SIG_IGN) == bool(said)
+        for handled in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(handled, signal.default_int_handler)
+    assert taken_back > 20
+
+
+def test_record_is_there_before_anything_is_changed(tmp_path: Path) -> None:
+    watch = WatchedSystem.watch = Watched()
+    root = trees.eks(tmp_path / "node")
+    Runner(tmp_path).run(root, "install")
+    first = next(what for what in watch.seen if "/var/lib/soci-bootstrap" not in what)
+    assert watch.seen.index(first) > watch.seen.index("write /var/lib/soci-bootstrap/record.json")
+    record = load(System(str(root)))
+    assert record is not None
+    assert record.outcome == "installed"
