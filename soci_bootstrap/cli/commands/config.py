@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from soci_bootstrap import paths
+from soci_bootstrap.cli.result import Result
 from soci_bootstrap.configfiles import soci, soci_rules
 from soci_bootstrap.configfiles.soci import USUAL_ARGS, Decompressor
 from soci_bootstrap.errors import StateError
@@ -22,24 +22,12 @@ if TYPE_CHECKING:
     from soci_bootstrap.system.console import Console
 
 
-@dataclass(frozen=True)
-class Result:
-    """What `config` hands back.
-
-    Attributes:
-        exit_status: 0.
-        document: ``vcpus``, ``memory_gib``, ``parallel_pull`` (SOCI's keys), ``decompressor``
-            (``kind``, ``path``, ``args``), ``config`` (the text) and ``notes``.
-        text: the file.
-    """
-
-    exit_status: int
-    document: Mapping[str, object]
-    text: str
-
-
 def run(settings: Settings, console: Console) -> Result:
     """Tune and render, without asking more of the node than anybody may read.
+
+    Returns:
+        ``document`` has ``vcpus``, ``memory_gib``, ``parallel_pull`` (SOCI's keys), ``decompressor``
+        (``kind``, ``path``, ``args``), ``config`` (the text) and ``notes``; ``text`` is the file.
 
     Raises:
         UnsupportedArchitectureError: SOCI is not published for this machine.
