@@ -21,6 +21,8 @@ RESTART_OWED = f"{RUN}/restart-owed"
 """There while containerd runs wired but was started without SOCI."""
 RESTARTED = f"{RUN}/restarted"
 """``RESTART_OWED`` after that restart; either holds the time of the start that asked for it."""
+PLANNED = f"{RUN}/planned"
+"""There once this boot was planned: nodeadm may have merged our drop-in into its cache since."""
 LOCK = "/run/lock/soci-bootstrap.lock"
 
 # -- systemd ----------------------------------------------------------------------------------------

@@ -1,8 +1,9 @@
-"""What one run is given: where, what is wanted, by when, and what the last run left."""
+"""The input of one run: where, what is wanted, by when, and what the last run left."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.state.record import Record
@@ -11,9 +12,25 @@ from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
 
 
+class Mode(Enum):
+    """The place and time of a run."""
+
+    NODE = "install on the running machine"
+    BOOT = "the boot-time unit: nothing is fetched, the decompressor is tested again"
+    BAKE = "into an image: nothing of the machine that builds it goes into it"
+    TREE = "install below --root: files only"
+
+
+def mode_of(settings: Settings, system: System) -> Mode:
+    """The mode that a command line asks for; a boot is asked for by systemd alone."""
+    if settings.command == "bake":
+        return Mode.BAKE
+    return Mode.NODE if system.live else Mode.TREE
+
+
 @dataclass(frozen=True)
 class Context:
-    """One run's, for all who take part in it.
+    """The input of one run, for all who take part in it.
 
     Attributes:
         system: the node or the image.
@@ -22,7 +39,7 @@ class Context:
         deadline: bounds every wait.
         agent: the zipapp's own bytes.
         record: the last run's, None for the first.
-        boot: at a boot nothing is fetched, and the decompressor is tested again.
+        mode: decided once, here.
     """
 
     system: System
@@ -31,19 +48,14 @@ class Context:
     deadline: Deadline
     agent: bytes
     record: Record | None
-    boot: bool = False
+    mode: Mode
 
     @property
-    def image(self) -> bool:
-        """Whether this makes an image: nothing of the machine that it runs on goes into it."""
-        return self.settings.command == "bake"
-
-    @property
-    def node(self) -> bool:
-        """Whether this is about the running machine: units and containerd, not only files."""
-        return self.system.live and not self.image
+    def on_node(self) -> bool:
+        """The running machine is changed: units and containerd, not only files."""
+        return self.mode in {Mode.NODE, Mode.BOOT}
 
     @property
     def wired(self) -> bool:
-        """Whether an earlier run wired this node."""
+        """An earlier run wired this node."""
         return self.record is not None and bool(self.record.wiring)

@@ -12,7 +12,7 @@ from soci_bootstrap.runtime import pods
 from soci_bootstrap.runtime.unwire import snapshotter
 from soci_bootstrap.state import health
 from soci_bootstrap.state.record import Phase, Record
-from soci_bootstrap.state.wiring import Wired
+from soci_bootstrap.state.wiring import Wired, WiringMode
 from soci_bootstrap.system import System, systemd
 
 STAGED = "takes effect at the next boot"
@@ -42,7 +42,12 @@ def effect(system: System, facts: Facts, wired: Wired, record: Record | None, *,
         CommandError: containerd did not say what runs.
     """
     unit = facts.units.get(paths.CONTAINERD_SERVICE)
-    if unit is None or unit.active not in _UP or wired.mode == "none" or systemd.nodeadm_is_due(system):
+    if (
+        unit is None
+        or unit.active not in _UP
+        or wired.mode is WiringMode.NONE
+        or systemd.nodeadm_is_due(system)
+    ):
         return Effect.WITH_START
     if not pending and snapshotter(system, wired) == "soci" and _ran_with_soci(system, record):
         return Effect.DONE
@@ -54,7 +59,11 @@ def rewires(items: Iterable[Item], wired: Wired, record: Record | None) -> bool:
 
     nodeadm merges its drop-in at a boot: to put back the one that the last run left there tells it nothing.
     """
-    settled = record.managed if record and record.outcome == "installed" and wired.mode == "nodeadm" else {}
+    settled = (
+        record.managed
+        if record and record.outcome == "installed" and wired.mode is WiringMode.NODEADM
+        else {}
+    )
     for item in items:
         if item.phase is Phase.WIRING:
             last = settled.get(item.path)

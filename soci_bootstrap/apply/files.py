@@ -11,10 +11,10 @@ from soci_bootstrap import paths
 from soci_bootstrap.errors import BootstrapError, StateError
 from soci_bootstrap.fetch.binary import Fetched
 from soci_bootstrap.plan.items import Absent, Daemon, File, Item, Link, Restore
-from soci_bootstrap.plan.steps import Step
+from soci_bootstrap.plan.steps import Step, file_steps, observe
 from soci_bootstrap.state.backups import back_up, forget_original, restore
 from soci_bootstrap.state.ownership import PathState, state_of
-from soci_bootstrap.state.record import Binary, Managed, Record, save
+from soci_bootstrap.state.record import Binary, Managed, Outcome, Record, save
 from soci_bootstrap.system import System
 from soci_bootstrap.system.signals import deferred
 from soci_bootstrap.system.tree import Entry
@@ -30,11 +30,11 @@ class _Earlier:
 
 
 class FileChanges:
-    """Applies steps and can undo all of its own.
+    """One run's changes of files, and their undoing.
 
     Args:
         system: the node.
-        record: what is known so far; grows as steps are applied.
+        record: the last run's; grows as files are changed.
     """
 
     def __init__(self, system: System, record: Record) -> None:
@@ -42,6 +42,25 @@ class FileChanges:
         self.record = record
         self._earlier: list[_Earlier] = []
         self._made: list[str] = []
+        self._saved = 0
+        self._saved_record = record
+
+    def put_all(self, items: tuple[Item, ...]) -> tuple[Step, ...]:
+        """Prepare and put those of some files that are not there yet; each file's step."""
+        steps = file_steps(items, observe(self.system, items, self.record), self.record)
+        self.prepare(steps)
+        for step in steps:
+            if step.changed:
+                self.put(step)
+        return steps
+
+    def savepoint(self) -> None:
+        """Keep what was changed up to here, whatever becomes of the run; ``undo`` goes back to this."""
+        self._saved, self._saved_record = len(self._earlier), self.record
+
+    def changed(self, path: str | None) -> bool:
+        """This run changed what stands at a path, and did not take it back."""
+        return any(earlier.path == path for earlier in self._earlier)
 
     @deferred()
     def prepare(self, steps: Iterable[Step]) -> None:
@@ -54,7 +73,10 @@ class FileChanges:
         changing = [item for item, changed in wanted if changed]
         if not changing:
             return
-        self._open([os.path.dirname(item.path) for item in changing])
+        self._own_directories([os.path.dirname(item.path) for item in changing])
+        if any(self.system.entry(item.path).kind == "file" for item in changing):
+            # Before an original is copied: from here on, rollback knows what to look for.
+            save(self.system, self.record)
         record = self.record
         for item, changed in wanted:
             if isinstance(item, Restore) or (not changed and item.path in record.managed):
@@ -68,7 +90,7 @@ class FileChanges:
         self.record = record
         save(self.system, self.record)
 
-    def watch(self, files: Sequence[str]) -> None:
+    def back_up_foreign(self, files: Sequence[str]) -> None:
         """Keep the earlier state of files that nodeadm, told by us, is going to change."""
         for path in files:
             before = self.record.before.get(path)
@@ -77,21 +99,17 @@ class FileChanges:
             if self.system.entry(path).kind == "file":
                 self.record = back_up(self.system, self.record, path)
 
-    def claim(self, directory: str) -> None:
+    def own_directory(self, directory: str) -> None:
         """Take a directory for ours to remove if it is not there yet: SOCI makes its root itself."""
         if self.system.entry(directory).kind == "absent" and directory not in self.record.directories:
             self.record = replace(self.record, directories=(*self.record.directories, directory))
 
-    def _open(self, directories: Sequence[str]) -> None:
-        """Say in the record that a run is at work, and which directories it is going to make.
-
-        This comes before anything else: from here on, rollback knows what to look for.
-        """
+    def _own_directories(self, directories: Sequence[str]) -> None:
+        """Say in the record that a run is at work, and which directories it is going to make."""
         missing = list(self.record.directories)
         for directory in (os.path.dirname(paths.STATE), *directories):
             missing += [d for d in self._missing(directory) if d not in missing]
-        self.record = replace(self.record, outcome="", directories=tuple(missing))
-        save(self.system, self.record)
+        self.record = replace(self.record, outcome=Outcome.AT_WORK, directories=tuple(missing))
 
     def _rewritten(self, path: str) -> bool:
         return path in self.record.before and state_of(self.system, self.record, path) is PathState.REWRITTEN
@@ -102,7 +120,7 @@ class FileChanges:
         item = step.item
         if item is None or isinstance(item, Daemon):
             raise StateError(f"{step.name} is not a file to put", remedy="report this")
-        self.keep(item.path)
+        self.save_original(item.path)
         if isinstance(item, File):
             self.system.write(item.path, item.data, item.mode)
         elif isinstance(item, Link):
@@ -115,7 +133,7 @@ class FileChanges:
     @deferred()
     def adopt(self, item: Daemon, staged: str, fetched: Fetched) -> None:
         """Give the verified daemon its name, and record what it is."""
-        self.keep(item.path)
+        self.save_original(item.path)
         self.system.adopt(staged, item.path)
         entry = self.system.entry(item.path)
         binary = Binary(
@@ -134,7 +152,7 @@ class FileChanges:
         save(self.system, self.record)
 
     @deferred()
-    def keep(self, path: str) -> None:
+    def save_original(self, path: str) -> None:
         """Make the directory that a path needs, and keep what stands there for ``undo``."""
         self._made += self.system.mkdir(os.path.dirname(path))
         if any(earlier.path == path for earlier in self._earlier):
@@ -147,35 +165,38 @@ class FileChanges:
             self.system.hardlink(path, kept)
         self._earlier.append(_Earlier(path, entry, kept))
 
-    def undo(self, keep: frozenset[str] = frozenset()) -> list[str]:
+    def undo(self, *, to_savepoint: bool) -> list[str]:
         """Put back what this run changed, last first.
 
         Args:
-            keep: paths that stay as this run made them.
+            to_savepoint: what was changed before ``savepoint`` stays.
 
         Returns:
             What could not be put back, a sentence each: undoing goes as far as it can.
         """
         failures: list[str] = []
-        for earlier in reversed(self._earlier):
-            if earlier.path in keep:
-                self._forget(earlier)
-                continue
+        first = self._saved if to_savepoint else 0
+        for earlier in reversed(self._earlier[first:]):
             try:
                 self._restore(earlier)
             except BootstrapError as error:
                 failures.append(str(error))
+        del self._earlier[first:]
+        # A directory with something in it stays.
         for directory in reversed(self._made):
             self.system.rmdir(directory)
-        self._earlier, self._made = [], []
+        if to_savepoint and not failures:
+            # What was found out stays true: the next boot, which asks nobody, goes by it.
+            found = {"registries": self.record.registries, "prepulled": self.record.prepulled}
+            self.record = replace(self._saved_record, **found)
         return failures
 
-    def settle(self) -> None:
+    def commit(self) -> None:
         """Let go of what ``undo`` would have needed; what can't be removed now is swept later."""
         for earlier in self._earlier:
             with suppress(BootstrapError):
                 self._forget(earlier)
-        self._earlier, self._made = [], []
+        self._earlier, self._made, self._saved = [], [], 0
 
     def _missing(self, directory: str) -> list[str]:
         missing: list[str] = []

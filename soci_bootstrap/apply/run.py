@@ -1,229 +1,233 @@
-"""One run towards what the node should hold: the part that install, bake and the boot-time unit share."""
+"""One run, from observing to recording: the part that install, bake and the boot-time unit share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from soci_bootstrap import __version__, facts, paths
-from soci_bootstrap.apply.context import Context
-from soci_bootstrap.apply.decide import GROUND, Planning
+from soci_bootstrap import __version__, paths
+from soci_bootstrap.apply import phases
+from soci_bootstrap.apply.context import Context, Mode
+from soci_bootstrap.apply.decide import Decision, decide, observe
+from soci_bootstrap.apply.decompressors import try_decompressors
 from soci_bootstrap.apply.effect import STAGED, Effect
-from soci_bootstrap.apply.fail_open import override, starts_with_soci
+from soci_bootstrap.apply.fail_open import fail_open
 from soci_bootstrap.apply.files import FileChanges
-from soci_bootstrap.apply.phases import Execution
-from soci_bootstrap.apply.remember import memory
-from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.facts import machine
+from soci_bootstrap.apply.services import ServiceChanges
+from soci_bootstrap.errors import BootstrapError, RefusedError, StoppedError
+from soci_bootstrap.facts import Facts, node_config_json
+from soci_bootstrap.facts.machine import architecture
 from soci_bootstrap.fetch import release
-from soci_bootstrap.plan import steps as plan_
 from soci_bootstrap.plan import units
-from soci_bootstrap.plan.steps import Step
+from soci_bootstrap.plan.steps import Step, drop_restored
 from soci_bootstrap.settings import to_json
-from soci_bootstrap.state import health, memo
+from soci_bootstrap.state import health
 from soci_bootstrap.state.backups import remove_record, sweep
-from soci_bootstrap.state.record import Record, as_recorded, save, settled
-from soci_bootstrap.system.signals import discarded
+from soci_bootstrap.state.record import Outcome, Record, as_recorded, save, settled
+from soci_bootstrap.system import signals
 
 
-class Convergence:
-    """One run, from observing to recording.
-
-    Args:
-        context: what it is given.
+@dataclass(frozen=True)
+class Report:
+    """The end of a run.
 
     Attributes:
-        planning: what was seen and decided.
-        steps: what the run consists of, as far as it is known.
+        outcome: what became of it.
+        reason: why it failed or takes effect later, None where it is done.
+        steps: as far as they were known.
+        version: of SOCI.
         arch: SOCI's.
-        sha256: the archive's; until the run is done, what it has to be, None where that isn't known.
-        kept_settings: nothing was to be changed, but options that the next boot goes by.
+        sha256: the archive's; where the run failed, what it had to be, None where that isn't known.
+        wiring: the one chosen, None before that.
     """
 
+    outcome: Outcome
+    reason: str | None
+    steps: tuple[Step, ...]
+    version: str
+    arch: str
+    sha256: str | None
+    wiring: str | None
+
+
+def run(context: Context) -> Report:
+    """Bring the node or image to its desired state; where that fails, undo it, and fail open on a node.
+
+    Raises:
+        RefusedError: nothing was changed.
+    """
+    attempt = _Attempt(context)
+    error: BootstrapError
+    try:
+        return _converge(attempt)
+    except RefusedError:
+        attempt.undo(to_savepoint=False)
+        raise
+    except BootstrapError as failure:
+        error = failure
+    except KeyboardInterrupt:
+        error = StoppedError()
+    except Exception as bug:  # noqa: BLE001 - whatever happens, a node must join and say why
+        context.console.debug(_traceback())
+        error = BootstrapError(
+            f"unexpected {type(bug).__name__}: {bug}", remedy="run it again with -v and report this as a bug"
+        )
+    # From here on a second signal must not stop the undoing.
+    signals.ignore_more()
+    return _fail(attempt, error)
+
+
+class _Attempt:
+    """What is known and changed by now, for the end of the run, whichever it is."""
+
     def __init__(self, context: Context) -> None:
-        self._context = context
-        self._ground = FileChanges(context.system, context.record or Record())
-        self.planning = Planning(self._context)
-        self._execution = Execution(self._context, self.planning, self._ground)
-        self.console = context.console
+        self.context = context
+        self.changes = FileChanges(context.system, context.record or Record())
+        self.services = ServiceChanges(context)
+        self.facts: Facts | None = None
+        self.decision: Decision | None = None
         self.steps: tuple[Step, ...] = ()
-        self.arch = machine.architecture(context.settings.arch)
-        asked = context.settings.soci_version or release.NEWEST
-        self.sha256 = context.settings.sha256 or release.pinned_digest(asked, self.arch)
-        self.kept_settings = False
 
-    def install(self) -> tuple[str, str | None]:
-        """All of it; the outcome and, where it did not take effect yet, why."""
-        context = self._context
-        if context.record is not None:
-            sweep(context.system, (paths.RECORD, memo.PATH, *context.record.before))
-        if context.node:
-            self._lay_ground()
-        plan = self.planning.make()
-        self.sha256 = plan.desired.sha256
-        self.steps = (*self.steps, *plan.steps)
-        if not any(step.changed for step in self.steps) and self.planning.is_settled() and not context.boot:
-            self.sha256 = self._archive_digest()
-            self._keep_settings()
-            return "unchanged", None
-        self._execution.carry_out(plan)
-        if self.planning.effect is Effect.NEXT_BOOT:
-            self._finish("staged")
-            return "staged", STAGED
-        self._finish("baked" if context.image else "installed")
-        return ("installed" if self._is_first() else "changed"), None
-
-    def _lay_ground(self) -> None:
-        """The agent, its boot-time unit and the record: they stay, whatever happens next."""
-        system, items = self._context.system, units.agent_items(self._context.agent)
-        self.steps = plan_.file_steps(
-            items, plan_.observe(system, items, self._context.record), self._context.record
-        )
-        self._ground.prepare(self.steps)
-        for step in self.steps:
-            if step.changed:
-                self._ground.put(step)
-        self._execution.applier = FileChanges(system, self._ground.record)
-
-    def _is_first(self) -> bool:
-        record = self._context.record
-        return record is None or not (record.outcome == "baked" if self._context.image else record.wiring)
-
-    # -- recording ----------------------------------------------------------------------------
-
-    def _keep_settings(self) -> None:
-        """Other options may come to the same on this boot, and to something else on the next."""
-        record, kept = self._context.record, as_recorded(to_json(self._context.settings))
-        if record is not None and record.settings != kept:
-            save(self._context.system, replace(record, settings=to_json(self._context.settings)))
-            self.kept_settings = True
-
-    @discarded()
-    def _finish(self, outcome: str) -> None:
-        """Record what was done; after this nothing is taken back."""
-        context, found, applier = self._context, self.planning.facts, self._execution.applier
-        record = replace(
-            applier.record,
-            outcome=outcome,
-            reason="",
-            agent=__version__,
-            boot_id=found.boot_id,
-            settings=to_json(context.settings),
-            wiring={} if context.image else self.planning.wired.to_json(),
-            excluded=() if context.image else tuple(sorted(self.planning.excluded)),
-            registries={} if context.image else self._execution.answers,
-            prepulled=None if context.image else self.planning.prepulled,
-            node_config=facts.node_config_json(found.node_config) if found.boot_id else {},
-        )
-        save(context.system, settled(record))
-        applier.settle()
-        self._ground.settle()
-        # Only now: beside the paths in the record is where a killed run's traces are looked for.
-        applier.record = self.planning.let_go(settled(record))
-        save(context.system, applier.record)
-        self.sha256 = self._archive_digest()
-        if context.node:
-            memo.mark_planned()
-            health.recovered(context.system)
-
-    def _archive_digest(self) -> str | None:
-        binary = self._execution.applier.record.binary
-        return binary.archive_sha256 if binary and binary.path == self.planning.desired.daemon else None
-
-    @discarded()
-    def memorize(
-        self, argv: Sequence[str], environ: Mapping[str, str], document: Mapping[str, object], text: str
-    ) -> None:
-        """Let the next run with these settings see by stat() alone that there is nothing to do."""
-        if not any(word.startswith("--config") for word in argv):
-            self._save_memo(lambda: self._memory(argv, environ, document, text))
-
-    def memorize_boot(self) -> None:
-        """The same after a boot that had something to do: for the next one, and for the last install."""
-        system = self._context.system
-        self._save_memo(lambda: memo.renewed(system.read(memo.PATH) or b"", self._memory((), {}, {}, "")))
-
-    def _save_memo(self, make: Callable[[], bytes]) -> None:
-        try:
-            data = make()
-            if data:
-                self._context.system.write(memo.PATH, data, 0o600)
-            else:
-                self._context.system.remove(memo.PATH)
-        except BootstrapError as error:
-            self.console.debug(f"the next run takes the long way: {error}")
-
-    def _memory(
-        self, argv: Sequence[str], environ: Mapping[str, str], document: Mapping[str, object], text: str
-    ) -> bytes:
-        found, desired = self.planning.facts, self.planning.desired
-        return memory(self._context.system, found, desired, argv, environ, document, text)
-
-    # -- where it fails -----------------------------------------------------------------------
-
-    def undo(self, *, everything: bool) -> list[str]:
-        """Take back this run's changes; the ground too where ``everything`` is asked.
+    def undo(self, *, to_savepoint: bool) -> list[str]:
+        """Take back units, files and a switch; on the way to nothing, the record too.
 
         Returns:
             What could not be put back, a sentence each.
         """
-        kept = frozenset() if everything else GROUND
-        self.steps = tuple(replace(step, changed=step.changed and step.path in kept) for step in self.steps)
-        failures = self._execution.take_back()
-        if not everything:
-            self._ground.settle()
-            return failures
-        failures += self._ground.undo()
-        try:
-            self._put_record_back(complete=not failures)
-        except BootstrapError as error:
-            failures.append(str(error))
+        failures = self.services.stop_started()
+        failures += self.changes.undo(to_savepoint=to_savepoint)
+        failures += self.services.undo()
+        if not to_savepoint:
+            try:
+                self._put_record_back(complete=not failures)
+            except BootstrapError as error:
+                failures.append(str(error))
         return failures
 
     def _put_record_back(self, *, complete: bool) -> None:
         """The record as this run found it; what could not be undone stays in it, for rollback."""
-        system, now = self._context.system, self._execution.applier.record
+        system = self.context.system
         if not complete:
-            save(system, now)
-        elif self._context.record is not None:
-            save(system, self._context.record)
+            save(system, self.changes.record)
+        elif self.context.record is not None:
+            save(system, self.context.record)
         else:
-            remove_record(system, now)
+            remove_record(system, self.changes.record)
 
-    def fall_back(self, reason: str, *, undone: bool) -> list[str]:
-        """On a node: record that it failed open; where others wire SOCI for it, override them.
-
-        Args:
-            reason: why.
-            undone: everything is as before this run; else its record is needed to get there.
-
-        Returns:
-            What did not work, a sentence each.
-        """
-        context = self._context
-        failures: list[str] = []
-        before = context.record or self._ground.record
-        record = replace(
-            before if undone else self._execution.applier.record,
-            outcome="degraded",
-            reason=reason,
-            registries=self._execution.answers,
-            prepulled=self.planning.prepulled,
+    def report(self, outcome: Outcome, reason: str | None) -> Report:
+        """The end of the run."""
+        context, decision = self.context, self.decision
+        asked = context.settings.soci_version or release.NEWEST
+        version = decision.desired.version if decision else asked
+        arch = architecture(context.settings.arch)
+        sha256 = context.settings.sha256 or release.pinned_digest(version, arch)
+        if decision is not None:
+            sha256 = decision.desired.sha256
+            binary = self.changes.record.binary
+            if outcome not in {Outcome.FAILED, Outcome.DEGRADED}:
+                sha256 = binary.archive_sha256 if binary and binary.path == decision.desired.daemon else None
+        steps = tuple(
+            replace(step, changed=self.changes.changed(step.path) or (step.changed and step.path is None))
+            if outcome in {Outcome.FAILED, Outcome.DEGRADED}
+            else step
+            for step in self.steps
         )
-        wired_by_us = context.wired and not context.boot
-        try:
-            if not wired_by_us:
-                # Also where the run ended before it had looked at anything.
-                found, wiring = self.planning.observed(), self.planning.wiring()
-                if starts_with_soci(context.system, found, wiring):
-                    record, reload = override(context.system, found, wiring, record)
-                    failures += self._execution.systemctl.try_run("daemon-reload") if reload else []
-        except BootstrapError as error:
-            # What could not be looked at is often the very reason.
-            failures += [str(error)] if str(error) != reason else []
-        try:
-            save(context.system, record)
-            health.degraded(context.system, reason)
-        except BootstrapError as error:
-            failures.append(str(error))
-        return failures
+        wiring = decision.desired.wiring.mode.value if decision else None
+        return Report(outcome, reason, steps, version, arch, sha256, wiring)
+
+
+def _converge(attempt: _Attempt) -> Report:
+    context, changes, services = attempt.context, attempt.changes, attempt.services
+    if context.record is not None:
+        sweep(context.system, (paths.RECORD, *context.record.before))
+    if context.on_node:
+        # The agent, its boot-time unit and the record stay, whatever happens next.
+        attempt.steps = changes.put_all(units.agent_items(context.agent))
+    changes.savepoint()
+    attempt.facts = facts = observe(context)
+    trial = try_decompressors(context, facts, changes)
+    attempt.decision = decision = decide(context, facts, trial, changes.record)
+    attempt.steps += tuple(
+        replace(step, changed=step.changed or changes.changed(step.path)) for step in decision.plan.steps
+    )
+    if context.mode is not Mode.BOOT and not decision.pending and not any(s.changed for s in attempt.steps):
+        _keep_settings(context)
+        return attempt.report(Outcome.UNCHANGED, None)
+    for warning in decision.desired.wiring.warnings:
+        context.console.warn(warning)
+    phases.prepare(context, decision, changes)
+    phases.fetch(context, decision, changes)
+    phases.configure(context, decision, changes)
+    if context.on_node:
+        phases.preflight(context, decision, changes, services)
+    phases.wire(context, decision, changes, services)
+    outcome = _commit(attempt, decision)
+    return attempt.report(outcome, STAGED if outcome is Outcome.STAGED else None)
+
+
+def _keep_settings(context: Context) -> None:
+    """Record options that come to the same on this boot: they may come to something else on the next."""
+    settings = to_json(context.settings)
+    if context.record is not None and context.record.settings != as_recorded(settings):
+        save(context.system, replace(context.record, settings=settings))
+
+
+@signals.discarded()
+def _commit(attempt: _Attempt, decision: Decision) -> Outcome:
+    """Record the run; after this nothing is undone."""
+    context, changes, facts = attempt.context, attempt.changes, decision.facts
+    image = context.mode is Mode.BAKE
+    staged = decision.effect is Effect.NEXT_BOOT
+    outcome = Outcome.STAGED if staged else Outcome.BAKED if image else Outcome.INSTALLED
+    last = context.record
+    first = last is None or not (last.outcome is Outcome.BAKED if image else last.wiring)
+    record = replace(
+        changes.record,
+        outcome=outcome,
+        agent=__version__,
+        boot_id=facts.boot_id,
+        settings=to_json(context.settings),
+        wiring={} if image else decision.wired.to_json(),
+        excluded=() if image else tuple(sorted(decision.excluded)),
+        registries={} if image else changes.record.registries,
+        prepulled=None if image else changes.record.prepulled,
+        node_config=node_config_json(facts.node_config) if facts.boot_id else {},
+    )
+    save(context.system, settled(record))
+    changes.commit()
+    # Only now: beside the paths in the record is where a killed run's traces are looked for.
+    changes.record = drop_restored(context.system, settled(record), decision.kept)
+    save(context.system, changes.record)
+    if context.on_node:
+        context.system.mkdir(paths.RUN, 0o700)
+        context.system.write(paths.PLANNED, b"", 0o600)
+        health.recovered(context.system)
+    if staged:
+        return outcome
+    return Outcome.INSTALLED if first else Outcome.CHANGED
+
+
+def _fail(attempt: _Attempt, error: BootstrapError) -> Report:
+    """Undo the run; a node keeps the agent and its boot-time unit, for the next boot's try."""
+    context, reason = attempt.context, str(error)
+    strict = not context.on_node
+    left = attempt.undo(to_savepoint=not strict)
+    outcome = Outcome.FAILED
+    if not strict:
+        works = context.mode is Mode.NODE and context.wired and not left
+        if works and context.record is not None and not health.is_degraded(context.system):
+            # The node goes on as it was, on SOCI: a change of it failed, and nothing else.
+            save(context.system, replace(attempt.changes.record, outcome=context.record.outcome))
+        else:
+            left += fail_open(
+                context, attempt.changes, attempt.services, attempt.facts, "; ".join([reason, *left])
+            )
+            outcome = Outcome.FAILED if context.settings.strict else Outcome.DEGRADED
+    for failure in left:
+        context.console.warn(f"could not be put back: {failure}")
+    return attempt.report(outcome, reason)
+
+
+def _traceback() -> str:
+    import traceback
+
+    return traceback.format_exc()

@@ -61,13 +61,6 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         from soci_bootstrap import hooks
 
         return hooks.main(argv[1:])
-    if argv and argv[0] == "install":
-        # A converged node is told by stat() alone, before anything heavier is imported.
-        from soci_bootstrap.state import memo
-
-        report = memo.unchanged(argv, environ)
-        if report is not None:
-            return _print(_json(report[0]) if "--json" in argv else report[1], DONE)
     started = time.monotonic()
     from soci_bootstrap.settings import commandline
     from soci_bootstrap.system.console import Console

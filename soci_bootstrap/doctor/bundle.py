@@ -16,7 +16,6 @@ from soci_bootstrap.doctor.observe import programs
 from soci_bootstrap.doctor.observe.node import Node
 from soci_bootstrap.doctor.observe.outputs import SHOWN
 from soci_bootstrap.errors import RefusedError
-from soci_bootstrap.state.memo import PATH as CONVERGED
 from soci_bootstrap.system import System
 
 TOP = "soci-bootstrap-report"
@@ -27,7 +26,6 @@ _SECONDS = 10.0
 _FILES = (
     paths.RECORD,
     paths.HEALTH,
-    CONVERGED,
     paths.SETTINGS,
     paths.NODECONFIG_CACHE,
     "/etc/os-release",

@@ -15,12 +15,12 @@ from soci_bootstrap.facts import kubelet as kubelet_
 from soci_bootstrap.facts import registries as registries_
 from soci_bootstrap.facts.machine import Machine, architecture, this_machine
 from soci_bootstrap.facts.units import UnitFile, read_unit
-from soci_bootstrap.state import memo
 from soci_bootstrap.state.record import Record
 from soci_bootstrap.system import System, resources
 from soci_bootstrap.system.systemd import UnitState, unit_states
 
 DECOMPRESSORS = ("igzip", "unpigz")
+"""The node's own, where they are on its PATH."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def observe(
         live=system.live,
         arch=architecture(arch),
         machine=this_machine(vcpus, memory_gib),
-        python=_python(system),
+        python=python_version(system),
         boot_id=boot_id,
         containerd=containerd,
         kubelet=kubelet_.observe(system, read_unit(system, paths.KUBELET_SERVICE)),
@@ -115,14 +115,19 @@ def observe(
         ami=_ami(system, record),
         store=content_store.observe(system, containerd.root),
         registries=registries_.observe(system, containerd.config, containerd.config_path, containerd.version),
-        programs={name: path for name in DECOMPRESSORS if (path := system.which(name))},
+        programs=programs(system),
         units=unit_states(system) if units is None else units,
     )
 
 
+def programs(system: System) -> dict[str, str]:
+    """Find the node's own decompressors: where each is, by name."""
+    return {name: path for name in DECOMPRESSORS if (path := system.which(name))}
+
+
 def _node_config(system: System, record: Record | None) -> nodeconfig.NodeConfig:
     """The user's NodeConfig; once nodeadm has merged our drop-in into its cache, as remembered."""
-    if record and record.node_config and system.live and system.read(memo.PLANNED) is not None:
+    if record and record.node_config and system.live and system.read(paths.PLANNED) is not None:
         remembered = dict(record.node_config)
         static = remembered.pop("static")
         return nodeconfig.NodeConfig(
@@ -169,7 +174,7 @@ def _daemon_version(system: System, path: str) -> tuple[int, int, int] | None:
         return None
 
 
-def _python(system: System) -> tuple[int, int] | None:
+def python_version(system: System) -> tuple[int, int] | None:
     """The version of the interpreter that /usr/bin/python3 is, by its name; None for none."""
     path = paths.PYTHON
     name = system.followed(path).rsplit("/", 1)[1]

@@ -6,6 +6,7 @@ daemon and one that is wrong fails every pull, so none is named untried.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from soci_bootstrap.configfiles.soci import Decompressor
 from soci_bootstrap import __version__
 from soci_bootstrap.configfiles.soci import USUAL_ARGS, Decompressor
-from soci_bootstrap.facts import Facts
+from soci_bootstrap.facts import DECOMPRESSORS, Facts
 from soci_bootstrap.plan.items import File, Item
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.state.record import Phase, Record
@@ -83,18 +84,45 @@ def excluded(record: Record | None, settings: Settings) -> frozenset[str]:
     return frozenset(record.excluded)
 
 
-def choose(settings: Settings, facts: Facts, excluded: frozenset[str]) -> tuple[Decompressor, list[Item]]:
-    """The decompressor to name, and the files it needs: igzip, ours, unpigz, none."""
+def choose(
+    settings: Settings, facts: Facts, excluded: frozenset[str]
+) -> tuple[Decompressor, tuple[Item, ...]]:
+    """Choose the decompressor to name on this node, and the files that it needs."""
+    return choose_from(settings, facts.arch, facts.python, facts.programs, excluded)
+
+
+def choose_from(
+    settings: Settings,
+    arch: str,
+    python: tuple[int, int] | None,
+    programs: Mapping[str, str],
+    excluded: frozenset[str],
+) -> tuple[Decompressor, tuple[Item, ...]]:
+    """Choose a decompressor: the one asked for, or for `auto` igzip, ours, unpigz, none.
+
+    Args:
+        settings: the user's.
+        arch: SOCI's name for the node's.
+        python: of the node's ``/usr/bin/python3``.
+        programs: the node's own, by name.
+        excluded: those that failed their self-test or lost the comparison here.
+
+    Returns:
+        What config.toml names, and the files that it needs.
+
+    Raises:
+        DecompressorError: the one asked for is not here, or failed.
+    """
     asked = settings.decompressor
     if asked.startswith("/"):
-        return Decompressor("path", asked, settings.decompressor_args or ()), []
-    ours = carried(facts.arch, facts.python) if facts.python else None
+        return Decompressor("path", asked, settings.decompressor_args or ()), ()
+    ours = carried(arch, python) if python else None
     available: dict[str, Decompressor] = {"none": Decompressor("none")}
     if ours:
         available["isal"] = Decompressor("isal", paths.DECOMPRESSOR)
-    for name, args in (("igzip", USUAL_ARGS), ("unpigz", USUAL_ARGS)):
-        if name in facts.programs:
-            available[name] = Decompressor(name, facts.programs[name], args)
+    for name in DECOMPRESSORS:
+        if name in programs:
+            available[name] = Decompressor(name, programs[name], USUAL_ARGS)
     order = ("igzip", "isal", "unpigz", "none") if asked == "auto" else (asked,)
     kind = next((name for name in order if name in available and name not in excluded), None)
     if kind is None:
@@ -104,7 +132,6 @@ def choose(settings: Settings, facts: Facts, excluded: frozenset[str]) -> tuple[
             expected=f"one of {', '.join(sorted(available))}",
             remedy="use --decompressor auto",
         )
-    files: list[Item] = []
-    if kind == "isal" and ours:
-        files = [File("decompressor", file.path, file.data, Phase.SOFTWARE, file.mode) for file in ours]
-    return available[kind], files
+    files = ours if kind == "isal" and ours else ()
+    items = tuple(File("decompressor", file.path, file.data, Phase.SOFTWARE, file.mode) for file in files)
+    return available[kind], items

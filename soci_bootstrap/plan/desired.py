@@ -17,9 +17,6 @@ from soci_bootstrap.settings import Settings
 from soci_bootstrap.state.record import Phase, Record
 from soci_bootstrap.system import System
 
-DISCARD_FIXED_IN: tuple[int, int, int] | None = None
-"""The first SOCI release without issue 2035; a fix is merged upstream but in no release yet."""
-
 
 @dataclass(frozen=True)
 class Desired:
@@ -72,7 +69,7 @@ def desired_state(
     pull = tuning.tune(
         facts.machine,
         inflater,
-        discard_unpacked_layers=facts.store.may_discard or _discard_is_safe(version),
+        discard_unpacked_layers=tuning.may_discard(facts.store, version),
         overrides=settings.parallel_pull,
     )
     items: list[Item] = list(units.agent_items(agent))
@@ -136,10 +133,6 @@ def _daemon(settings: Settings, facts: Facts, record: Record | None) -> tuple[st
         else None
     )
     return paths.DAEMON, version, settings.sha256 or recorded or release.pinned_digest(version, facts.arch)
-
-
-def _discard_is_safe(version: str) -> bool:
-    return DISCARD_FIXED_IN is not None and release.parse_version(version) >= DISCARD_FIXED_IN
 
 
 def facts_of_image(system: System, builder: Facts) -> Facts:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from soci_bootstrap import paths
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.plan.desired import Desired
 from soci_bootstrap.plan.items import Absent, Daemon, File, Item, Link, Restore
 from soci_bootstrap.state.ownership import PathState, is_original, state_of
-from soci_bootstrap.state.record import Binary, Phase, Record
+from soci_bootstrap.state.record import Binary, Outcome, Phase, Record
 from soci_bootstrap.system import System
 from soci_bootstrap.system.tree import Entry
 
-_DAEMONS = frozenset({"binary", "config", "service", "service-drop-in", "socket", "socket-drop-in"})
-"""Steps after which the daemon has to start anew."""
+
+class Action(Enum):
+    """A step that is no file: something that the running systemd is told, or that is tried."""
+
+    RELOAD = "daemon-reload"
+    SELF_TEST = "self-test"
+    PREFLIGHT = "preflight"
+    START_SOCKET = "socket-started"
+    RESTART_SERVICE = "service-restarted"
+    START_SERVICE = "service-started"
 
 
 @dataclass(frozen=True)
@@ -36,12 +45,22 @@ class Step:
         path: the file, None for an action.
         changed: whether there is anything to do.
         item: what is wanted, None for an action.
+        action: None for a file.
     """
 
     name: str
     path: str | None
     changed: bool
     item: Item | None = None
+    action: Action | None = None
+
+
+def steps_to_json(steps: Iterable[Step]) -> list[dict[str, object]]:
+    """The contract's ``steps``: name, path where there is one, changed."""
+    return [
+        {"name": step.name, **({"path": step.path} if step.path else {}), "changed": step.changed}
+        for step in steps
+    ]
 
 
 @dataclass(frozen=True)
@@ -56,16 +75,31 @@ class Plan:
         """The steps that have something to do."""
         return tuple(step for step in self.steps if step.changed)
 
-    def changes(self, *names: str) -> bool:
-        """Whether any step of those names is pending."""
-        return any(step.changed and step.name in names for step in self.steps)
+    def changes(self, action: Action) -> bool:
+        """Tell whether an action is pending."""
+        return any(step.changed and step.action is action for step in self.steps)
 
 
-def compare(desired: Desired, observed: Mapping[str, Observed], facts: Facts, record: Record | None) -> Plan:
-    """The steps from what is there to what is wanted; actions follow from what they depend on."""
+def compare(
+    desired: Desired,
+    observed: Mapping[str, Observed],
+    facts: Facts,
+    record: Record | None,
+    *,
+    self_test: bool = False,
+) -> Plan:
+    """Compute the steps from what is there to what is wanted; actions follow from what they depend on.
+
+    Args:
+        desired: what is wanted.
+        observed: what stands at its items' paths.
+        facts: the node's.
+        record: of the last run.
+        self_test: the decompressor has to be tried.
+    """
     steps = list(file_steps(desired.items, observed, record))
     if facts.live:
-        steps += _actions(steps, facts, record)
+        steps += _actions(steps, facts, record, self_test=self_test)
     return Plan(tuple(steps), desired)
 
 
@@ -126,26 +160,37 @@ def _owned(entry: Entry) -> bool:
     return os.geteuid() != 0 or (entry.uid, entry.gid) == (0, 0)
 
 
-def _actions(steps: list[Step], facts: Facts, record: Record | None) -> list[Step]:
-    """What a running systemd has to be told."""
-    changed = {s.name for s in steps if s.changed}
+def _actions(steps: list[Step], facts: Facts, record: Record | None, *, self_test: bool) -> list[Step]:
+    """Compute what a running systemd has to be told, and what has to be proved."""
     units_changed = any(s.changed and s.path and s.path.startswith(paths.UNITS) for s in steps)
     stale = any(state.needs_reload for state in facts.units.values())
     phases = {s.item.phase for s in steps if s.changed and s.item}
     software, wired = bool(phases & {Phase.SOFTWARE, Phase.CONFIGURATION}), Phase.WIRING in phases
-    failed = record is None or record.outcome in {"", "degraded", "baked"}
+    proven = record is not None and record.outcome in {Outcome.INSTALLED, Outcome.STAGED}
     running, listening = _active(facts, paths.SOCI_SERVICE), _active(facts, paths.SOCI_SOCKET)
     # Containerd's start starts the daemon; where it runs with it already, nobody else would.
-    wanted = _active(facts, paths.CONTAINERD_SERVICE) and record is not None and record.outcome == "installed"
-    return [
-        Step("daemon-reload", None, units_changed or stale),
-        Step("self-test", None, software or failed),
-        Step("preflight", None, software or wired or failed),
-        Step("socket-started", None, not listening),
+    wanted = _active(facts, paths.CONTAINERD_SERVICE) and record is not None and bool(record.wiring)
+    wanted = wanted and record is not None and record.outcome is Outcome.INSTALLED
+    daemon_changed = any(s.changed and s.item is not None and _restarts_daemon(s.item) for s in steps)
+    due = {
+        Action.RELOAD: units_changed or stale,
+        Action.SELF_TEST: self_test,
+        Action.PREFLIGHT: software or wired or not proven,
+        Action.START_SOCKET: not listening,
         # systemd starts no socket whose service runs.
-        Step("service-restarted", None, running and (not listening or bool(changed & _DAEMONS))),
-        Step("service-started", None, wanted and not running and bool(record and record.wiring)),
-    ]
+        Action.RESTART_SERVICE: running and (not listening or daemon_changed),
+        Action.START_SERVICE: wanted and not running,
+    }
+    return [Step(action.value, None, changed, action=action) for action, changed in due.items()]
+
+
+def _restarts_daemon(item: Item) -> bool:
+    """The daemon has to start anew where its program, its configuration or its units change."""
+    if isinstance(item, Daemon):
+        return True
+    units = f"{paths.UNITS}/soci-snapshotter."
+    configs = (paths.SOCI_CONFIG, paths.SOCI_CONFIG_BESIDE_GATE)
+    return isinstance(item, File) and (item.path in configs or item.path.startswith(units))
 
 
 def _active(facts: Facts, unit: str) -> bool:

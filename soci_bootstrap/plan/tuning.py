@@ -24,7 +24,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 
 from soci_bootstrap.configfiles.soci import Decompressor, ParallelPull
+from soci_bootstrap.facts.content_store import ContentStore
 from soci_bootstrap.facts.machine import Machine
+from soci_bootstrap.fetch import release
 
 MIB = 1024 * 1024
 DOWNLOAD_BYTES = 1 * MIB
@@ -37,6 +39,14 @@ AMPLE_UNPACKS = 64
 """From here on a limit over all images would never be reached: there is none."""
 UNBOUNDED = -1
 CHUNK_SIZE = "16mb"
+
+DISCARD_FIXED_IN = (0, 16, 0)
+"""The first SOCI release without issue 2035."""
+
+
+def may_discard(store: ContentStore, version: str) -> bool:
+    """Tell whether SOCI may discard unpacked layers: before 0.16 not over a layer in the store (2035)."""
+    return store.may_discard or release.parse_version(version) >= DISCARD_FIXED_IN
 
 
 def tune(

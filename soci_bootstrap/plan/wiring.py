@@ -15,7 +15,7 @@ from soci_bootstrap.facts import Facts, kubelet
 from soci_bootstrap.facts.nodeconfig import GATE
 from soci_bootstrap.plan.items import Absent, File, Item
 from soci_bootstrap.state.record import Phase
-from soci_bootstrap.state.wiring import Wired
+from soci_bootstrap.state.wiring import Wired, WiringMode
 
 _IMAGES, _CRI = "io.containerd.cri.v1.images", "io.containerd.grpc.v1.cri"
 
@@ -25,7 +25,7 @@ class Wiring:
     """How this node is wired.
 
     Attributes:
-        mode: ``nodeadm``, ``direct`` or ``none``.
+        mode: who wires, and where.
         dialect: containerd's configuration schema, ``v2`` or ``v3``.
         address: SOCI's socket.
         root: SOCI's ``--root``, and containerd's exports.root for it.
@@ -35,7 +35,7 @@ class Wiring:
         warnings: what the user should know, a sentence each.
     """
 
-    mode: str
+    mode: WiringMode
     dialect: str
     address: str
     root: str
@@ -72,22 +72,25 @@ def choose(asked: str, facts: Facts, snapshotter_root: str | None) -> Wiring:
     dialect = _dialect(facts)
     items: tuple[Item, ...] = ()
     fallback = None
-    if mode == "nodeadm":
+    if mode is WiringMode.NODEADM:
         items = _nodeadm_items(facts, dialect, address, root)
         fallback = _fallback(facts, dialect, address, root)
-    elif mode == "direct":
+    elif mode is WiringMode.DIRECT:
         items = _direct_items(facts, dialect, address, root)
     if config.gate:
         # Its Requires= would keep containerd down with SOCI. Before systemd reads its units anew.
         items = (*items, Absent("gate-drop-in", paths.GATE_DROPIN, Phase.CONFIGURATION))
-    warnings = (*_warnings(facts, mode), *(_disagreements(facts, address, root) if mode == "none" else ()))
+    warnings = (
+        *_warnings(facts, mode),
+        *(_disagreements(facts, address, root) if mode is WiringMode.NONE else ()),
+    )
     return Wiring(mode, dialect, address, root, _is_static(facts), items, fallback, warnings)
 
 
-def _named(facts: Facts, mode: str) -> list[containerd.NamedSoci]:
+def _named(facts: Facts, mode: WiringMode) -> list[containerd.NamedSoci]:
     """SOCI as others name it: the user first; then where images lie, which no other root knows of."""
     found = facts.containerd
-    there = containerd.soci_in_config(found.config, found.config_path) if mode == "none" else None
+    there = containerd.soci_in_config(found.config, found.config_path) if mode is WiringMode.NONE else None
     return [named for named in (facts.node_config.static, found.soci, there) if named]
 
 
@@ -97,7 +100,7 @@ def _is_static(facts: Facts) -> bool:
     return static is not None and static.snapshotter
 
 
-def _mode(asked: str, facts: Facts) -> str:
+def _mode(asked: str, facts: Facts) -> WiringMode:
     if asked == "nodeadm" and not facts.nodeadm_dropins:
         raise WiringError(
             "nodeadm on this node does not read drop-ins",
@@ -106,11 +109,11 @@ def _mode(asked: str, facts: Facts) -> str:
             remedy="use --wiring auto or direct",
         )
     if asked != "auto":
-        return asked
+        return WiringMode(asked)
     if facts.nodeadm_dropins:
-        return "nodeadm"
+        return WiringMode.NODEADM
     if facts.containerd.present or not facts.live:
-        return "direct"
+        return WiringMode.DIRECT
     raise WiringError(
         "there is no containerd on this node",
         expected="containerd's program, unit or configuration",
@@ -198,11 +201,11 @@ def _kubelet_item(found: kubelet.Kubelet, endpoint: str) -> File:
     return File("kubelet-wiring", path, data, Phase.WIRING, found.config_mode, unwired, merged=True)
 
 
-def _warnings(facts: Facts, mode: str) -> tuple[str, ...]:
+def _warnings(facts: Facts, mode: WiringMode) -> tuple[str, ...]:
     warnings = [
         f"{path} sorts after ours and names a snapshotter, SOCI, an image endpoint or {GATE}: it wins"
         for path in facts.node_config.later
-        if mode == "nodeadm"
+        if mode is WiringMode.NODEADM
     ]
     version = facts.containerd.version
     if version is not None and version < (1, 7, 16):
@@ -215,7 +218,7 @@ def _warnings(facts: Facts, mode: str) -> tuple[str, ...]:
             f"{facts.containerd.config_path} sets max_concurrent_unpacks = {unpacks} for its transfer"
             " service, which breaks pulls through any proxy snapshotter (containerd issue 13264): set it to 1"
         )
-    if facts.kubelet.endpoint and mode != "none":
+    if facts.kubelet.endpoint and mode is not WiringMode.NONE:
         warnings.append(
             f"kubelet's arguments name the image endpoint {facts.kubelet.endpoint}, which wins over its files"
             " and keeps failing open from changing it: take --image-service-endpoint out of them"
@@ -227,7 +230,7 @@ def _warnings(facts: Facts, mode: str) -> tuple[str, ...]:
 
 def _disagreements(facts: Facts, address: str, root: str) -> Iterator[str]:
     """What is not as SOCI needs it where the user wires, a sentence each."""
-    named = _named(facts, "none")
+    named = _named(facts, WiringMode.NONE)
     yours = "with --wiring none that is yours to wire"
     if not any(one.snapshotter for one in named):
         yield f"containerd's configuration does not name soci as the snapshotter: {yours}"
@@ -245,7 +248,9 @@ def _disagreements(facts: Facts, address: str, root: str) -> Iterator[str]:
 
 def for_hooks(wiring: Wiring, found: Facts) -> Wired:
     """What the hooks need to know of it; kept in the record."""
-    directory = found.kubelet.config_dir or (paths.KUBELET_DROPINS if wiring.mode == "nodeadm" else "")
+    directory = found.kubelet.config_dir or (
+        paths.KUBELET_DROPINS if wiring.mode is WiringMode.NODEADM else ""
+    )
     return Wired(
         mode=wiring.mode,
         dialect=wiring.dialect,
@@ -253,7 +258,9 @@ def for_hooks(wiring: Wiring, found: Facts) -> Wired:
         root=wiring.root,
         static=wiring.static,
         containerd_config=found.containerd.config_path,
-        kubelet_config=found.kubelet.config_path if found.kubelet.present or wiring.mode == "nodeadm" else "",
+        kubelet_config=found.kubelet.config_path
+        if found.kubelet.present or wiring.mode is WiringMode.NODEADM
+        else "",
         kubelet_dir=directory,
         fallback=(wiring.fallback or b"").decode(),
     )

@@ -8,10 +8,9 @@ from soci_bootstrap import paths
 from soci_bootstrap.apply.nodeadm_files import of_others, unmerged, without_ours
 from soci_bootstrap.errors import RefusedError
 from soci_bootstrap.rollback.node import Runtime, holds_snapshots, remove_runtime_files
-from soci_bootstrap.state import memo
 from soci_bootstrap.state.backups import remove_record, restore, sweep
 from soci_bootstrap.state.ownership import PathState, state_of
-from soci_bootstrap.state.record import ROLLING_BACK, Before, Phase, Record, save
+from soci_bootstrap.state.record import Before, Outcome, Phase, Record, save
 from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.state.wiring import from_json as wired_from_json
 from soci_bootstrap.system import System, systemd
@@ -118,11 +117,11 @@ class Rollback:
         self._remove_ours()
 
     def _begin(self) -> None:
-        sweep(self.system, (paths.RECORD, paths.HEALTH, memo.PATH, *self.record.before), hooks=True)
+        sweep(self.system, (paths.RECORD, paths.HEALTH, *self.record.before), hooks=True)
         active = dict(self.record.units_active)
         if self._runtime is not None:
             active.update(self._runtime.to_start_again())
-        self.record = replace(self.record, outcome=ROLLING_BACK, units_active=active)
+        self.record = replace(self.record, outcome=Outcome.ROLLING_BACK, units_active=active)
         save(self.system, self.record)
 
     def _restore_phase(self, phase: Phase) -> None:

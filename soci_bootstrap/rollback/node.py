@@ -13,7 +13,7 @@ from soci_bootstrap.runtime.pods import Running
 from soci_bootstrap.runtime.switch import Switch
 from soci_bootstrap.runtime.unwire import snapshotter
 from soci_bootstrap.state import health
-from soci_bootstrap.state.record import ROLLING_BACK, Record
+from soci_bootstrap.state.record import Outcome, Record
 from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system import System, systemd
 from soci_bootstrap.system.console import Console
@@ -62,7 +62,7 @@ class Runtime:
         if self._wired is None:
             return
         self._running = pods.running(self._system) if self._up else ()
-        resumed = self._record.outcome == ROLLING_BACK and bool(
+        resumed = self._record.outcome is Outcome.ROLLING_BACK and bool(
             self._record.units_active.get(paths.KUBELET_SERVICE)
         )
         with_soci = resumed or health.load(self._system).snapshotter == "soci" or bool(self._on_soci())

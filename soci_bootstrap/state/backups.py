@@ -51,8 +51,9 @@ def remove_record(system: System, record: Record) -> None:
     """
     if system.entry(paths.RECORD).kind == "absent":
         # A run that was refused, or failed, before it could write one.
-        if system.entry(paths.STATE).kind == "dir":
-            system.rmdir(paths.STATE)
+        for directory in (paths.STATE, *reversed(record.directories)):
+            if system.entry(directory).kind == "dir":
+                system.rmdir(directory)
         return
     # Without its backups a record must not promise to bring anything back.
     save(system, replace(record, managed={}, before={}, binary=None))

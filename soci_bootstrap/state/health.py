@@ -55,6 +55,11 @@ def degraded(system: System, reason: str) -> None:
     save(system, replace(load(system), degraded=reason, at=now, boot_id=boot_id))
 
 
+def is_degraded(system: System) -> bool:
+    """Tell whether the node failed open, and has not recovered since: the one answer for everybody."""
+    return bool(load(system).degraded)
+
+
 def recovered(system: System) -> None:
     """Forget an earlier failing open."""
     found = load(system)

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import Any, TypeVar
 
 from soci_bootstrap import paths
@@ -19,8 +19,26 @@ from soci_bootstrap.system import System
 from soci_bootstrap.system.tree import Entry
 
 SCHEMA = 1
-ROLLING_BACK = "rolling-back"
-"""A rollback was killed: the next one goes on; boots leave the node alone."""
+
+
+class Outcome(str, Enum):
+    """The outcome of a run; a record keeps that of the last one."""
+
+    AT_WORK = ""
+    """A run is at work, or was killed."""
+    INSTALLED = "installed"
+    CHANGED = "changed"
+    """Installed before, and updated or repaired; recorded as installed."""
+    UNCHANGED = "unchanged"
+    STAGED = "staged"
+    """Takes effect at the next boot."""
+    BAKED = "baked"
+    FAILED = "failed"
+    """Taken back; whether the node failed open over it is told by ``state.health`` alone."""
+    DEGRADED = "degraded"
+    """Failed open; recorded as failed."""
+    ROLLING_BACK = "rolling-back"
+    """A rollback was killed: the next one goes on; boots leave the node alone."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +106,7 @@ class Record:
     """Everything kept between runs.
 
     Attributes:
-        outcome: of the last run: ``installed``, ``staged``, ``degraded``, ``baked``; empty while a
-            run is at work and after one that was killed, ``rolling-back`` likewise.
-        reason: why it is degraded, else empty.
+        outcome: of the last run.
         agent: the version that wrote this.
         boot_id: the boot in which it was written; empty in an image.
         settings: the lasting options of that run.
@@ -106,8 +122,7 @@ class Record:
         node_config: the user's NodeConfig as it was before nodeadm merged ours into the cache.
     """
 
-    outcome: str = ""
-    reason: str = ""
+    outcome: Outcome = Outcome.AT_WORK
     agent: str = ""
     boot_id: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -164,7 +179,10 @@ def as_recorded(settings: Mapping[str, object]) -> object:
 def _from_json(document: dict[str, Any]) -> Record:
     binary = document["binary"]
     known = {key: document[key] for key in Record.__dataclass_fields__ if key in document}
+    outcome = Outcome(document.get("outcome", ""))
     known.update(
+        # Versions before 0.2 recorded here that the node failed open.
+        outcome=Outcome.FAILED if outcome is Outcome.DEGRADED else outcome,
         binary=_typed(Binary(**binary)) if binary else None,
         managed={
             _path(path): _typed(Managed(**{**entry, "earlier": _tuple(entry.get("earlier", []))}))
@@ -203,7 +221,7 @@ _KINDS: Mapping[str, type] = {
     "bool": bool,
     "None": type(None),
     "Any": object,
-    **{made.__name__: made for made in (Binary, Before, Managed)},
+    **{made.__name__: made for made in (Binary, Before, Managed, Outcome)},
 }
 _Made = TypeVar("_Made", Binary, Managed, Record, Entry)
 

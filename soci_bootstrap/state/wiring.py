@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from enum import Enum
 
 from soci_bootstrap import paths
 from soci_bootstrap.system import System
+
+
+class WiringMode(str, Enum):
+    """The way in which containerd and kubelet are pointed at SOCI."""
+
+    NODEADM = "nodeadm"
+    """A drop-in of nodeadm's."""
+    DIRECT = "direct"
+    """Merged into their own files."""
+    NONE = "none"
+    """The user's to wire."""
 
 
 @dataclass(frozen=True)
@@ -14,7 +26,7 @@ class Wired:
     """What the hooks need to know of the wiring; kept in the record.
 
     Attributes:
-        mode: ``nodeadm``, ``direct`` or ``none``.
+        mode: who wires, and where.
         dialect: containerd's configuration schema.
         address: SOCI's socket.
         root: SOCI's ``--root``.
@@ -25,7 +37,7 @@ class Wired:
         fallback: nodeadm's drop-in after failing open, empty for none.
     """
 
-    mode: str
+    mode: WiringMode
     dialect: str
     address: str
     root: str
@@ -43,8 +55,9 @@ class Wired:
 def from_json(document: Mapping[str, object]) -> Wired | None:
     """The wiring in a record; None where the node was never wired, or another version wrote it."""
     try:
-        return Wired(**document) if document else None  # type: ignore[arg-type]
-    except TypeError:
+        known = {**document, "mode": WiringMode(document["mode"])} if document else {}
+        return Wired(**known) if known else None  # type: ignore[arg-type]
+    except (TypeError, ValueError, KeyError):
         return None
 
 

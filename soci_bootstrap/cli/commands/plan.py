@@ -2,93 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TypeVar
 
-from soci_bootstrap import facts
+from soci_bootstrap.apply.context import Context, mode_of
+from soci_bootstrap.apply.decide import Decision, decide, observe
+from soci_bootstrap.apply.decompressors import expected_trial
+from soci_bootstrap.apply.effect import STAGED, Effect
+from soci_bootstrap.cli.result import Result
 from soci_bootstrap.errors import BootstrapError, CommandError, RefusedError, StateError
 from soci_bootstrap.fetch import release
-from soci_bootstrap.plan import decompressor, units
-from soci_bootstrap.plan import steps as plan_
-from soci_bootstrap.plan.decompressor import excluded
-from soci_bootstrap.plan.desired import desired_state
-from soci_bootstrap.plan.items import Absent, Daemon, File, Item, Link, Restore
-from soci_bootstrap.plan.steps import Step, leftovers
+from soci_bootstrap.plan import units
+from soci_bootstrap.plan.items import Absent, Daemon, File, Link, Restore
+from soci_bootstrap.plan.steps import Step, file_steps, steps_to_json
+from soci_bootstrap.plan.steps import observe as observe_items
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.state.record import Record, load
-from soci_bootstrap.system import System, resources, systemd
+from soci_bootstrap.system import System, resources
 from soci_bootstrap.system.console import Console
+from soci_bootstrap.system.deadline import Deadline
+from soci_bootstrap.system.systemd import UnitState, unit_states
 from soci_bootstrap.system.tree import ABSENT, Entry
 
 PENDING = 3
 _TEXT_MAX = 64 << 10
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class PlanResult:
-    """What `install` would do.
-
-    Attributes:
-        steps: all of them, pending or done.
-        diffs: of each file that would change, by path.
-        wiring: the one chosen, None where none fits.
-        version: of SOCI.
-        unseen: what could not be seen, a sentence each.
-        reason: why install would fail open; the steps are then what it leaves behind.
-    """
-
-    steps: tuple[Step, ...]
-    diffs: Mapping[str, str]
-    wiring: str | None
-    version: str
-    unseen: tuple[str, ...]
-    reason: str | None = None
-
-    @property
-    def pending(self) -> tuple[Step, ...]:
-        """The steps that have something to do."""
-        return tuple(step for step in self.steps if step.changed)
-
-    @property
-    def exit_status(self) -> int:
-        """0 for nothing to do, 3 for changes pending."""
-        return PENDING if self.pending or self.reason else 0
-
-    @property
-    def document(self) -> Mapping[str, object]:
-        """For ``--json``: the steps as `install` reports them, each with its diff."""
-        return {
-            "pending": bool(self.exit_status),
-            "reason": self.reason,
-            "steps": [
-                {
-                    "name": step.name,
-                    **({"path": step.path} if step.path else {}),
-                    "changed": step.changed,
-                    **({"diff": self.diffs[step.path]} if step.path and step.path in self.diffs else {}),
-                }
-                for step in self.steps
-            ],
-            "soci_version": self.version,
-            "wiring": self.wiring,
-            "unseen": list(self.unseen),
-        }
-
-    @property
-    def text(self) -> str:
-        """Steps, then diffs."""
-        if not self.exit_status:
-            return f"nothing to do: SOCI {self.version}, wiring {self.wiring}"
-        pending = f"{len(self.pending)} of {len(self.steps)} steps pending"
-        lines = [f"{pending} (SOCI {self.version}, wiring {self.wiring})"]
-        if self.reason:
-            lines = [f"{pending}, after which install would fail open: {self.reason}"]
-        lines += [f"  {step.name}{f'  {step.path}' if step.path else ''}" for step in self.pending]
-        lines += [f"  not seen: {what}" for what in self.unseen]
-        lines += ["", *self.diffs.values()]
-        return "\n".join(lines).rstrip()
 
 
 class Visible(System):
@@ -128,8 +67,30 @@ class Visible(System):
             return closed
 
 
-def run(settings: Settings, console: Console) -> PlanResult:
-    """Plan as `install` would; a file that this user may not read counts as changed and is marked.
+@dataclass(frozen=True)
+class _Preview:
+    """What `install` would do.
+
+    Attributes:
+        steps: all of them, pending or done.
+        decision: None where none could be made.
+        reason: why install would fail open, or take effect later; None where it would just be done.
+        fails: it would fail open; the steps are then what it leaves behind.
+    """
+
+    steps: tuple[Step, ...]
+    decision: Decision | None
+    reason: str | None
+    fails: bool
+
+    @property
+    def pending(self) -> bool:
+        """Something would be done."""
+        return self.fails or any(step.changed for step in self.steps)
+
+
+def run(settings: Settings, console: Console) -> Result:
+    """Decide as `install` would; a file that this user may not read counts as changed and is marked.
 
     Raises:
         BootstrapError: as `install` would meet it, where that leaves nothing behind.
@@ -137,45 +98,87 @@ def run(settings: Settings, console: Console) -> PlanResult:
     system = Visible(settings.root)
     unseen = list(settings.unseen)
     record = _record(system, unseen)
-    found = facts.observe(
-        system,
-        record,
-        arch=settings.arch,
-        vcpus=settings.vcpus,
-        memory_gib=settings.memory_gib,
-        units=_units(system, unseen),
-    )
     # A checkout has no zipapp to leave behind; the rest of the plan is the same.
     agent = resources.agent_bytes() or b""
-    version, wiring, reason = settings.soci_version or release.NEWEST, None, None
+    deadline = Deadline(settings.deadline)
+    context = Context(system, settings, console, deadline, agent, record, mode_of(settings, system))
+    agent_steps: tuple[Step, ...] = ()
+    if context.on_node:
+        items = units.agent_items(agent)
+        agent_steps = file_steps(items, observe_items(system, items, record), record)
     try:
-        desired = desired_state(settings, found, agent, record, excluded(record, settings))
-        decompressor.look_at(desired.decompressor, system)
+        preview = _preview(context, agent_steps, _units(system, unseen))
     except RefusedError:
         raise
     except BootstrapError as error:
-        if not system.live or settings.strict:
+        if not context.on_node or settings.strict:
             raise
-        steps, reason = _steps(system, tuple(units.agent_items(agent)), record), str(error)
-    else:
-        if record is not None:
-            old = leftovers(system, record, frozenset(item.path for item in desired.items))
-            desired = replace(desired, items=(*desired.items, *old))
-        steps = plan_.compare(desired, plan_.observe(system, desired.items, record), found, record).steps
-        version, wiring = desired.version, desired.wiring.mode
-        for warning in desired.wiring.warnings:
+        preview = _Preview(agent_steps, None, str(error), fails=True)
+    if preview.decision is not None:
+        for warning in preview.decision.desired.wiring.warnings:
             console.warn(warning)
-    diffs = dict(_diffs(system, tuple(step for step in steps if step.changed)))
-    return PlanResult(steps, diffs, wiring, version, (*unseen, *system.unseen.values()), reason)
+    diffs = dict(_diffs(system, tuple(step for step in preview.steps if step.changed)))
+    return _result(preview, settings, diffs, (*unseen, *system.unseen.values()))
 
 
-def _steps(system: System, items: tuple[Item, ...], record: Record | None) -> tuple[Step, ...]:
-    return plan_.file_steps(items, plan_.observe(system, items, record), record)
+def _preview(context: Context, agent_steps: tuple[Step, ...], states: dict[str, UnitState]) -> _Preview:
+    facts = observe(context, states)
+    decision = decide(context, facts, expected_trial(context, facts), context.record or Record())
+    steps = (*agent_steps, *decision.plan.steps)
+    _see_the_tarball(context.settings, steps)
+    staged = decision.effect is Effect.NEXT_BOOT and any(step.changed for step in steps)
+    return _Preview(steps, decision, STAGED if staged else None, fails=False)
 
 
-def _units(system: System, unseen: list[str]) -> Mapping[str, systemd.UnitState]:
+def _see_the_tarball(settings: Settings, steps: tuple[Step, ...]) -> None:
+    """See that a file that would be fetched from is there.
+
+    Raises:
+        FetchError: it is not.
+    """
+    from soci_bootstrap.fetch.sources import FileSource
+
+    fetches = any(step.changed and isinstance(step.item, Daemon) for step in steps)
+    if fetches and settings.tarball and "://" not in settings.tarball:
+        FileSource(settings.tarball).open(0, None, 1.0).close()
+
+
+def _result(preview: _Preview, settings: Settings, diffs: dict[str, str], unseen: tuple[str, ...]) -> Result:
+    """The steps as `install` reports them, each with its diff; exit 0 for nothing to do, else 3."""
+    decision = preview.decision
+    version = decision.desired.version if decision else settings.soci_version or release.NEWEST
+    wiring = decision.desired.wiring.mode.value if decision else None
+    steps = [
+        {**step, **({"diff": diffs[str(step["path"])]} if step.get("path") in diffs else {})}
+        for step in steps_to_json(preview.steps)
+    ]
+    document = {
+        "pending": preview.pending,
+        "reason": preview.reason,
+        "takes_effect": "next boot" if preview.reason == STAGED else "now",
+        "steps": steps,
+        "soci_version": version,
+        "wiring": wiring,
+        "unseen": list(unseen),
+    }
+    if not preview.pending:
+        return Result(0, document, f"nothing to do: SOCI {version}, wiring {wiring}")
+    pending = [step for step in preview.steps if step.changed]
+    count = f"{len(pending)} of {len(preview.steps)} steps pending"
+    lines = [f"{count} (SOCI {version}, wiring {wiring})"]
+    if preview.fails:
+        lines = [f"{count}, after which install would fail open: {preview.reason}"]
+    elif preview.reason:
+        lines.append(f"  workloads run on this node: it {preview.reason}; --force switches now")
+    lines += [f"  {step.name}{f'  {step.path}' if step.path else ''}" for step in pending]
+    lines += [f"  not seen: {what}" for what in unseen]
+    lines += ["", *diffs.values()]
+    return Result(PENDING, document, "\n".join(lines).rstrip())
+
+
+def _units(system: System, unseen: list[str]) -> dict[str, UnitState]:
     try:
-        return systemd.unit_states(system)
+        return unit_states(system)
     except (CommandError, StateError) as error:
         unseen.append(str(error))
         return {}

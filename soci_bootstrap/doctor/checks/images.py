@@ -6,7 +6,7 @@ from soci_bootstrap import paths
 from soci_bootstrap.doctor.finding import Finding, Unknown, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL
 from soci_bootstrap.doctor.observe.node import Effective, Node
-from soci_bootstrap.plan.desired import DISCARD_FIXED_IN
+from soci_bootstrap.plan.tuning import DISCARD_FIXED_IN
 from soci_bootstrap.state.record import Binary
 
 
@@ -90,6 +90,4 @@ def snapshots(node: Node) -> Finding:
 def _fixed(node: Node) -> bool:
     record = node.recorded
     binary: Binary | None = record.binary if record else None
-    if DISCARD_FIXED_IN is None or binary is None:
-        return False
-    return tuple(map(int, binary.version.split("."))) >= DISCARD_FIXED_IN
+    return binary is not None and tuple(map(int, binary.version.split("."))) >= DISCARD_FIXED_IN

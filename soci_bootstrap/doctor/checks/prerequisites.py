@@ -7,7 +7,7 @@ from soci_bootstrap.doctor.finding import NEEDS_ROOT, Finding, Unknown, fail, ok
 from soci_bootstrap.doctor.managed import INSTALL, difference, own, rewired, wanted
 from soci_bootstrap.doctor.observe.node import Held, Node
 from soci_bootstrap.fetch import release
-from soci_bootstrap.state.record import ROLLING_BACK
+from soci_bootstrap.state.record import Outcome
 
 _LISTED = 5
 
@@ -50,19 +50,19 @@ def record(node: Node) -> Finding:
             INSTALL,
         )
     found = node.record
-    if found.outcome == ROLLING_BACK:
+    if found.outcome is Outcome.ROLLING_BACK:
         return fail("a rollback was cut short", expected, "run `soci-bootstrap rollback`: it goes on")
-    if not found.outcome:
+    if found.outcome is Outcome.AT_WORK:
         return warn("a run is at work, or was cut short", expected, f"{INSTALL}: it goes on")
-    return ok(f"{found.outcome}, by soci-bootstrap {found.agent or 'of unknown version'}", expected)
+    return ok(f"{found.outcome.value}, by soci-bootstrap {found.agent or 'of unknown version'}", expected)
 
 
 def installed(node: Node) -> Finding:
     """There is something to look at; with no SOCI at all this says so once."""
     expected = "SOCI installed on this node"
     found = node.recorded
-    if found and found.outcome == "degraded" and not found.wiring:
-        reason = found.reason or "no reason recorded"
+    if found and found.outcome is Outcome.FAILED and not found.wiring:
+        reason = node.failed_open or "no reason recorded"
         return fail(f"the install failed open: {reason}", expected, f"remove the cause, then {INSTALL[4:]}")
     if _anything(node):
         return ok("yes", expected)

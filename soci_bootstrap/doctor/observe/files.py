@@ -20,7 +20,7 @@ from soci_bootstrap.facts.units import read_unit
 from soci_bootstrap.plan.desired import Desired
 from soci_bootstrap.runtime.unwire import config_files
 from soci_bootstrap.state.record import Record
-from soci_bootstrap.state.wiring import Wired
+from soci_bootstrap.state.wiring import Wired, WiringMode
 from soci_bootstrap.system import System
 
 PATHS = (SERVICE_FILE, SOCKET_FILE, SERVICE_DROPIN, paths.CONTAINERD_DROPIN, BOOT_FILE, *LINKS.values())
@@ -99,7 +99,7 @@ def kubelet(system: System, found: kubelet_.Kubelet) -> Kubelet:
 
 def other_snapshotters(system: System, config: str) -> tuple[tuple[str, str], ...]:
     """Files that containerd imports and that name a snapshotter other than SOCI."""
-    wired = Wired("none", "v3", "", "", False, config, "", "", "")
+    wired = Wired(WiringMode.NONE, "v3", "", "", False, config, "", "", "")
     return tuple(
         (path, value)
         for path, text in config_files(system, wired)

@@ -286,7 +286,4 @@ class Node:
     @property
     def failed_open(self) -> str:
         """Why the node failed open, empty where it did not."""
-        if not isinstance(self.state, Unknown) and self.state.degraded:
-            return self.state.degraded
-        record = self.recorded
-        return (record.reason or "no reason recorded") if record and record.outcome == "degraded" else ""
+        return "" if isinstance(self.state, Unknown) else self.state.degraded

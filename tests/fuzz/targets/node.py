@@ -10,11 +10,12 @@ import tempfile
 from pathlib import Path
 
 from soci_bootstrap import settings
-from soci_bootstrap.apply.context import Context
-from soci_bootstrap.apply.decide import Planning
+from soci_bootstrap.apply.context import Context, Mode
+from soci_bootstrap.apply.decide import decide, observe
+from soci_bootstrap.apply.decompressors import expected_trial
 from soci_bootstrap.cli.commands import plan
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.state.record import load
+from soci_bootstrap.state.record import Record, load
 from soci_bootstrap.system import System
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
@@ -68,7 +69,9 @@ def _run() -> None:
     try:
         plan.run(asked, console).text.encode("utf-8", "replace")
         system = System(str(_ROOT))
-        Planning(Context(system, asked, console, Deadline(60), b"agent", load(system), boot=False)).make()
+        context = Context(system, asked, console, Deadline(60), b"agent", load(system), Mode.TREE)
+        facts = observe(context)
+        decide(context, facts, expected_trial(context, facts), Record())
     except BootstrapError as error:
         assert error.remedy
         raise

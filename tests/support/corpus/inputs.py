@@ -23,7 +23,7 @@ KUBELET = "/etc/kubernetes/kubelet/config.json"
 VERSION = "/etc/eks/containerd-version.txt"
 PAUSE = "/etc/eks/pause.tar"
 STATE = "/var/lib/soci-bootstrap"
-RECORD, MEMO, HOOKS = f"{STATE}/record.json", f"{STATE}/converged.json", f"{STATE}/state.json"
+RECORD, HOOKS = f"{STATE}/record.json", f"{STATE}/state.json"
 BLOBS = "/var/lib/containerd/io.containerd.content.v1.content/blobs/sha256"
 CERTS = "/etc/containerd/certs.d"
 _UNITS = "/usr/lib/systemd/system"
@@ -98,11 +98,7 @@ def _certs(name: str, files: Mapping[str, Content], config: str = _REGISTRY) -> 
 
 
 def _record(name: str, problem: str | None, **edits: object) -> Case:
-    return Case(f"record: {name}", problem, {MEMO: None}, installed=True, edits={RECORD: edits})
-
-
-def _memo(name: str, **edits: object) -> Case:
-    return Case(f"memo: {name}", None, installed=True, edits={MEMO: edits})
+    return Case(f"record: {name}", problem, installed=True, edits={RECORD: edits})
 
 
 def _wired(address: object, root: object = "/var/lib/containerd/soci") -> str:
@@ -325,11 +321,11 @@ CASES: tuple[Case, ...] = (
         "hosts.toml is tables all over", {"x/hosts.toml": "[host]\nx = 1\n[server]\ny = 2\n[ca]\nz = 3\n"}
     ),
     # Our own records.
-    Case("record: empty", "can't be used", {MEMO: None, RECORD: ""}, installed=True),
-    Case("record: half of it", "can't be used", {MEMO: None, RECORD: '{"schema": 1, "man'}, installed=True),
-    Case("record: a list", "can't be used", {MEMO: None, RECORD: "[]"}, installed=True),
-    Case("record: bytes", "can't be used", {MEMO: None, RECORD: bytes(range(256))}, installed=True),
-    Case("record: nested too deep", "can't be used", {MEMO: None, RECORD: "[" * 100_000}, installed=True),
+    Case("record: empty", "can't be used", {RECORD: ""}, installed=True),
+    Case("record: half of it", "can't be used", {RECORD: '{"schema": 1, "man'}, installed=True),
+    Case("record: a list", "can't be used", {RECORD: "[]"}, installed=True),
+    Case("record: bytes", "can't be used", {RECORD: bytes(range(256))}, installed=True),
+    Case("record: nested too deep", "can't be used", {RECORD: "[" * 100_000}, installed=True),
     _record("of a newer version", "can't be used", schema=2),
     _record("unknown keys", None, zukunft=1),
     _record("managed is a list", "can't be used", managed=[]),
@@ -357,15 +353,4 @@ CASES: tuple[Case, ...] = (
     Case("state: a list", None, {HOOKS: "[]"}, installed=True),
     Case("state: numbers", None, {HOOKS: '{"degraded": 7, "snapshotter": []}'}, installed=True),
     Case("state: nested too deep", None, {HOOKS: "[" * 100_000}, installed=True),
-    Case("memo: bytes", None, {MEMO: bytes(range(256))}, installed=True),
-    Case("memo: a list", None, {MEMO: "[]"}, installed=True),
-    Case("memo: nested too deep", None, {MEMO: "[" * 100_000}, installed=True),
-    _memo("signatures is a list", signatures=[]),
-    _memo("a signature is a number", signatures={"/etc": 7}),
-    _memo("a signature is empty", signatures={"/etc": []}),
-    _memo("a path with a NUL", signatures={"/a\0b": [False, 2]}),
-    _memo("a path with a surrogate", signatures={"/\ud800": [False, 2]}),
-    _memo("layers are lists", layers=[[]]),
-    _memo("the report is text", document="installed"),
-    _memo("its text is a list", text=[]),
 )

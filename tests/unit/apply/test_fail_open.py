@@ -10,7 +10,7 @@ from soci_bootstrap.errors import PreflightError
 from soci_bootstrap.facts import nodeconfig
 from soci_bootstrap.paths import NODEADM_DROPIN, NODECONFIG_CACHE
 from soci_bootstrap.state import health
-from soci_bootstrap.state.record import load
+from soci_bootstrap.state.record import Outcome, load
 from tests.support import trees
 from tests.support.machines import Machine
 from tests.support.nodes import Node, captured, write
@@ -83,17 +83,16 @@ def test_it_is_where_kubelets_file_is_none_of_ours(tmp_path, machine) -> None:
 def test_the_outcome_is_recorded_although_it_can_not_be_overridden(machine, monkeypatch) -> None:
     static(machine)
     machine.refusal = PreflightError("it does not run")
-    run = machine.run()
-    with pytest.raises(PreflightError):
-        run.install()
-    assert run.undo(everything=False) == []
     machine.node.refused = (NODEADM_DROPIN,)
-    (failure,) = run.fall_back("it does not run", undone=True)
-    assert NODEADM_DROPIN in failure
-    assert health.load(machine.node).degraded == "it does not run"
+    report = machine.run()
+    assert (report.outcome, report.reason) == (Outcome.DEGRADED, "it does not run")
+    assert NODEADM_DROPIN in machine.said.getvalue()
+    degraded = health.load(machine.node).degraded
+    assert degraded.startswith("it does not run; ")
+    assert NODEADM_DROPIN in degraded
     record = load(machine.node)
     assert record is not None
-    assert record.outcome == "degraded"
+    assert record.outcome is Outcome.FAILED
 
 
 def test_the_gates_drop_in_goes(machine) -> None:

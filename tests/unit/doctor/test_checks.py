@@ -50,7 +50,7 @@ from soci_bootstrap.plan.tuning import tune
 from soci_bootstrap.plan.wiring import Wiring
 from soci_bootstrap.state.health import State
 from soci_bootstrap.state.record import Binary as Recorded
-from soci_bootstrap.state.record import Managed, Phase, Record
+from soci_bootstrap.state.record import Managed, Outcome, Phase, Record
 from soci_bootstrap.system.tree import ABSENT, Entry
 
 GIB = 1 << 30
@@ -96,7 +96,7 @@ HELD: dict[str, Any] = {
     SOCI_CONFIG: Held(Entry("file", 0o644), hashlib.sha256(TEXT).hexdigest()),
 }
 RECORD = Record(
-    outcome="installed",
+    outcome=Outcome.INSTALLED,
     agent="1.0",
     boot_id="this",
     binary=Recorded(DAEMON, "0.15.0", "amd64", "a" * 64, digest(DAEMON), 60, 1, 2),
@@ -242,13 +242,15 @@ CASES = [
         "can't be used",
     ),
     Case("record", replace(WELL, record=Unknown(NEEDS_ROOT)), "skip", NEEDS_ROOT),
-    Case("record", recorded(outcome=""), "warn", "cut short"),
-    Case("record", recorded(outcome="rolling-back"), "fail", "rollback was cut short", "broken"),
+    Case("record", recorded(outcome=Outcome.AT_WORK), "warn", "cut short"),
+    Case("record", recorded(outcome=Outcome.ROLLING_BACK), "fail", "rollback was cut short", "broken"),
     Case("installed", NOTHING, "fail", "no SOCI", "broken"),
     Case("installed", replace(NOTHING, record=Unknown("broken", "mend it")), "warn", "broken"),
     Case(
         "installed",
-        replace(UNWIRED, record=Record(outcome="degraded", reason="no route", managed=MANAGED)),
+        replace(
+            UNWIRED, record=Record(outcome=Outcome.FAILED, managed=MANAGED), state=State(degraded="no route")
+        ),
         "warn",
         "no route",
         "degraded",
@@ -305,7 +307,10 @@ CASES = [
     Case(
         "service.unit",
         replace(
-            without_dropin(), record=Record(outcome="installed"), service_file="/usr/lib/x.service", files={}
+            without_dropin(),
+            record=Record(outcome=Outcome.INSTALLED),
+            service_file="/usr/lib/x.service",
+            files={},
         ),
         "ok",
         "not ours",
@@ -380,9 +385,9 @@ CASES = [
         ),
         "ok",
     ),
-    Case("staged", recorded(outcome="staged"), "warn", "next boot", "pending"),
-    Case("staged", recorded(outcome="staged", boot_id="another"), "warn", "earlier boot", "pending"),
-    Case("staged", recorded(outcome="baked", wiring={}), "warn", "boots from this image", "pending"),
+    Case("staged", recorded(outcome=Outcome.STAGED), "warn", "next boot", "pending"),
+    Case("staged", recorded(outcome=Outcome.STAGED, boot_id="another"), "warn", "earlier boot", "pending"),
+    Case("staged", recorded(outcome=Outcome.BAKED, wiring={}), "warn", "boots from this image", "pending"),
     Case("staged", replace(WELL, live=False), "warn", "an image", "pending"),
     Case(
         "staged",
@@ -392,7 +397,13 @@ CASES = [
         "pending",
     ),
     Case("failed-open", replace(WELL, state=FAILED_OPEN), "warn", "did not answer (2026", "degraded"),
-    Case("failed-open", recorded(outcome="degraded", reason="no route"), "warn", "no route", "degraded"),
+    Case(
+        "failed-open",
+        replace(recorded(outcome=Outcome.FAILED), state=State(degraded="no route")),
+        "warn",
+        "no route",
+        "degraded",
+    ),
     Case("failed-open", replace(WELL, record=Unknown(NEEDS_ROOT)), "skip", NEEDS_ROOT),
     Case(
         "containerd.active", unit("containerd.service", active="failed", result="timeout"), "fail", "timeout"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from soci_bootstrap import facts
+from soci_bootstrap import facts, paths
 from soci_bootstrap.configfiles.containerd import NamedSoci
 from soci_bootstrap.errors import CommandError, StateError, UnsupportedArchitectureError
 from soci_bootstrap.facts import AmiSoci
@@ -14,7 +14,6 @@ from soci_bootstrap.facts import machine as machine_
 from soci_bootstrap.facts.machine import Machine
 from soci_bootstrap.facts.nodeconfig import NodeConfig
 from soci_bootstrap.paths import AMI_DAEMON, SOCI_SERVICE, SOCI_SOCKET
-from soci_bootstrap.state import memo
 from soci_bootstrap.state.record import Before, Record
 from soci_bootstrap.system import System, resources
 from soci_bootstrap.system.programs import Completed
@@ -165,15 +164,15 @@ STATIC = NodeConfig(
 def test_once_planned_the_users_node_config_is_remembered(tmp_path, remembered) -> None:
     """Nodeadm has merged our own drop-in into its cache by then."""
     record = Record(node_config=json.loads(json.dumps(facts.node_config_json(remembered))))
-    assert node(tmp_path, {**CACHE, memo.PLANNED: ""}, record).node_config == remembered
+    assert node(tmp_path, {**CACHE, paths.PLANNED: ""}, record).node_config == remembered
 
 
 @pytest.mark.parametrize(
     ("files", "record"),
     [
         (CACHE, Record(node_config=facts.node_config_json(NodeConfig()))),
-        ({**CACHE, memo.PLANNED: ""}, None),
-        ({**CACHE, memo.PLANNED: ""}, Record()),
+        ({**CACHE, paths.PLANNED: ""}, None),
+        ({**CACHE, paths.PLANNED: ""}, Record()),
     ],
 )
 def test_else_it_is_read(tmp_path, files, record) -> None:
@@ -182,7 +181,7 @@ def test_else_it_is_read(tmp_path, files, record) -> None:
 
 def test_an_image_remembers_nothing(tmp_path) -> None:
     record = Record(node_config=facts.node_config_json(NodeConfig(raid="raid0")))
-    assert image(tmp_path, {**CACHE, memo.PLANNED: ""}, record).node_config.raid == ""
+    assert image(tmp_path, {**CACHE, paths.PLANNED: ""}, record).node_config.raid == ""
 
 
 # -- what the AMI brings ------------------------------------------------------------------------

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pytest
 
 from soci_bootstrap import paths
-from soci_bootstrap.cli.commands import install
-from soci_bootstrap.errors import PreflightError, StateError
+from soci_bootstrap.apply.context import Mode
+from soci_bootstrap.errors import PreflightError
 from soci_bootstrap.hooks import boot
 from soci_bootstrap.paths import NODEADM_DROPIN, SOCI_CONFIG, SOCI_SERVICE
-from soci_bootstrap.state import health, memo
-from soci_bootstrap.state.record import ROLLING_BACK, load, save
+from soci_bootstrap.state import health
+from soci_bootstrap.state.record import Outcome, load, save
 from soci_bootstrap.system import journal, resources
 from tests.support import trees
 from tests.support.machines import SHOW, Machine
@@ -33,15 +32,16 @@ def test_a_boot_fetches_nothing(machine) -> None:
     machine.fail_open()
     machine.boots()
     machine.refusal = None
-    with pytest.raises(StateError, match="a boot fetches nothing") as caught:
-        machine.run(boots=True).install()
-    assert "soci-bootstrap install" in caught.value.remedy
+    report = machine.run(Mode.BOOT)
+    assert report.outcome is Outcome.DEGRADED
+    assert "a boot fetches nothing" in str(report.reason)
+    assert "soci-bootstrap install" in str(report.reason)
 
 
 def test_a_boot_of_a_healthy_node_starts_no_preflight(machine) -> None:
     machine.install()
     machine.boots()
-    machine.run(boots=True).install()
+    assert machine.run(Mode.BOOT).outcome is Outcome.CHANGED
     assert machine.preflights == []
     assert machine.wired()
 
@@ -51,8 +51,7 @@ def test_a_boot_of_a_healthy_node_starts_no_preflight(machine) -> None:
 
 @pytest.fixture
 def at_boot(machine, monkeypatch):
-    """`hook boot`, with the agent's bytes and without the fast way round."""
-    monkeypatch.setattr(memo, "boots_unchanged", lambda: None)
+    """`hook boot`, with the agent's bytes."""
     monkeypatch.setattr(resources, "agent_bytes", lambda: trees.AGENT)
     monkeypatch.setattr("soci_bootstrap.paths.LOCK", str(machine.root / "lock"))
     return machine
@@ -72,61 +71,31 @@ def test_boot_converges(at_boot) -> None:
     assert health.load(at_boot.node).degraded == ""
 
 
-@pytest.mark.parametrize("staged", [False, True])
-def test_the_next_boot_takes_the_short_way(at_boot, monkeypatch, staged) -> None:
-    """After one that wrote something too, on a node that was baked, or whose install failed or was staged."""
+@pytest.mark.parametrize("before", [Outcome.INSTALLED, Outcome.STAGED])
+def test_boot_marks_itself_planned_and_settles_what_was_staged(at_boot, before) -> None:
     at_boot.install()
-    if staged:
-        record = load(at_boot.node)
-        assert record is not None
-        save(at_boot.node, replace(record, outcome="staged"))
-    at_boot.boots()
-    at_boot.node.remove(NODEADM_DROPIN)
-    boot.run(at_boot.node)
-    known = json.loads(at_boot.node.read(memo.PATH) or b"{}")
-    assert memo._as_it_was(str(at_boot.root), known)
-    assert known["inflater"] == ["/usr/bin/unpigz", "-d", "-c"]
-    # It has no report for any install.
-    assert known["settings"] == memo._settings([], {})
-    at_boot.node.remove(NODEADM_DROPIN)
-    assert not memo._as_it_was(str(at_boot.root), known)
-
-
-def test_what_was_staged_is_the_boots_and_then_the_installs(at_boot, monkeypatch) -> None:
-    info = json.dumps({"Labels": {"io.kubernetes.pod.name": "web-0"}, "Snapshotter": "overlayfs"}).encode()
-    words = {
-        "namespaces ls": b"k8s.io\n",
-        "tasks ls": b"TASK PID STATUS\na 7 RUNNING\n",
-        "containers info": info,
-    }
-    at_boot.node.programs.update({f"ctr -n k8s.io {word}": said for word, said in words.items()})
-    at_boot.node.programs["systemctl show -p LoadState"] = b"LoadState=not-found\n"
-    at_boot.node.programs["systemctl show -p Id"] = (
-        SHOW.replace("inactive", "active").format(socket="active").encode()
-    )
-    monkeypatch.setattr(install, "System", lambda root: at_boot.node)
-    monkeypatch.setattr("sys.argv", ["soci-bootstrap", "install", "--set", "x=y"])
-    assert install.run(at_boot.settings, trees.QUIET).outcome == "staged"
-    root = str(at_boot.root)
-    known = json.loads(at_boot.node.read(memo.PATH) or b"{}")
-    assert not memo._as_it_was(root, known)
-    del at_boot.node.programs["systemctl show -p Id"]
+    record = load(at_boot.node)
+    assert record is not None
+    save(at_boot.node, replace(record, outcome=before))
     at_boot.boots()
     boot.run(at_boot.node)
-    after = json.loads(at_boot.node.read(memo.PATH) or b"{}")
-    assert memo._as_it_was(root, after)
-    assert after["settings"] == known["settings"] == memo._settings(["install", "--set", "x=y"], {})
-    assert after["document"]["outcome"] == "unchanged"
-    assert after["document"]["reason"] is None
+    assert at_boot.node.read(paths.PLANNED) == b""
+    record = load(at_boot.node)
+    assert record is not None
+    assert record.outcome is Outcome.INSTALLED
+    assert at_boot.install() == ("unchanged", None)
 
 
-def test_a_memo_that_cannot_be_made_is_none(at_boot) -> None:
+def test_boot_tests_the_decompressor_anew(at_boot) -> None:
+    """A package may have replaced what it links to since."""
     at_boot.install()
     at_boot.boots()
-    at_boot.node.refused = (memo.PATH,)
+    at_boot.tested.clear()
+    at_boot.broken = {"/usr/bin/unpigz"}
     boot.run(at_boot.node)
+    assert at_boot.tested == ["/usr/bin/unpigz"]
+    assert b"decompress_streams" not in (at_boot.node.read(SOCI_CONFIG) or b"")
     assert at_boot.wired()
-    assert health.load(at_boot.node).degraded == ""
 
 
 def test_boot_goes_on_with_no_rollback_and_undoes_none(at_boot) -> None:
@@ -135,7 +104,7 @@ def test_boot_goes_on_with_no_rollback_and_undoes_none(at_boot) -> None:
     at_boot.node.remove(NODEADM_DROPIN)
     record = load(at_boot.node)
     assert record is not None
-    save(at_boot.node, replace(record, outcome=ROLLING_BACK))
+    save(at_boot.node, replace(record, outcome=Outcome.ROLLING_BACK))
     before = trees.content(at_boot.root)
     boot.run(at_boot.node)
     assert trees.differences(before, trees.content(at_boot.root)) == []
@@ -150,7 +119,7 @@ def test_boot_fails_open(at_boot) -> None:
     assert "a boot fetches nothing" in health.load(at_boot.node).degraded
     record = load(at_boot.node)
     assert record is not None
-    assert record.outcome == "degraded"
+    assert record.outcome is Outcome.FAILED
 
 
 ON_SOCI = {
@@ -194,20 +163,5 @@ def test_boot_is_told_although_it_can_not_be_recorded(at_boot, monkeypatch) -> N
     at_boot.node.refused = (paths.HEALTH,)
     said = []
     monkeypatch.setattr(journal, "error", said.append)
-    with pytest.raises(StateError):
-        boot.run(at_boot.node)
-    assert "a boot fetches nothing" in said[0]
-
-
-@pytest.mark.parametrize(
-    ("inflater", "broken", "converges"),
-    [([], set(), False), (["/x", "-d"], set(), False), (["/x", "-d"], {"/x"}, True)],
-)
-def test_the_fast_way_round(at_boot, monkeypatch, inflater, broken, converges) -> None:
-    ran = []
-    monkeypatch.setattr(memo, "boots_unchanged", lambda: inflater)
-    monkeypatch.setattr(boot, "_converge", ran.append)
-    at_boot.broken = broken
     boot.run(at_boot.node)
-    assert bool(ran) is converges
-    assert (at_boot.root / "run/soci-bootstrap/planned").exists() is not converges
+    assert "a boot fetches nothing" in said[0]

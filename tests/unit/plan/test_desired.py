@@ -166,7 +166,7 @@ def test_the_discard_rule(store, discard) -> None:
 
 def test_the_discard_rule_is_one_by_version(monkeypatch) -> None:
     found = facts(store=ContentStore(foreign_layer="sha256:ab"))
-    monkeypatch.setattr("soci_bootstrap.plan.desired.DISCARD_FIXED_IN", (0, 15, 1))
+    monkeypatch.setattr("soci_bootstrap.plan.tuning.DISCARD_FIXED_IN", (0, 15, 1))
     assert config(wanted(found, soci_version="0.15.1"))["discard_unpacked_layers"] is True
     assert config(wanted(found, soci_version="0.15.0"))["discard_unpacked_layers"] is False
 

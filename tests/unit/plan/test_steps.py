@@ -18,9 +18,9 @@ from soci_bootstrap.paths import DAEMON, SOCI_SERVICE, SOCI_SOCKET
 from soci_bootstrap.plan import decompressor
 from soci_bootstrap.plan.desired import Desired, desired_state
 from soci_bootstrap.plan.items import Absent, Daemon, File, Link, Restore
-from soci_bootstrap.plan.steps import Observed, Step, compare, file_steps, observe
+from soci_bootstrap.plan.steps import Action, Observed, Step, compare, file_steps, observe
 from soci_bootstrap.settings import Settings
-from soci_bootstrap.state.record import Binary, Phase, Record
+from soci_bootstrap.state.record import Binary, Outcome, Phase, Record
 from soci_bootstrap.system import System
 from soci_bootstrap.system.systemd import UnitState
 from soci_bootstrap.system.tree import ABSENT, Entry
@@ -129,14 +129,14 @@ STOPPED = {SOCI_SERVICE: UnitState("inactive", True), SOCI_SOCKET: UnitState("ac
 CONTAINERD = {"containerd.service": UnitState("active", True)}
 STALE = {"kubelet.service": UnitState("active", True, needs_reload=True)}
 TESTED = ("self-test", "preflight")
-WIRED = Record(outcome="installed", binary=BINARY, wiring={"mode": "nodeadm"})
+WIRED = Record(outcome=Outcome.INSTALLED, binary=BINARY, wiring={"mode": "nodeadm"})
 
 
 @pytest.mark.parametrize(
     ("changed", "units", "record", "pending"),
     [
         ((), DONE, WIRED, ()),
-        ((), DONE, replace(WIRED, outcome="staged"), ()),
+        ((), DONE, replace(WIRED, outcome=Outcome.STAGED), ()),
         (("service",), DONE, WIRED, ("daemon-reload", *TESTED, "service-restarted")),
         (("containerd-drop-in",), DONE, WIRED, ("daemon-reload", *TESTED)),
         (("config",), DONE, WIRED, (*TESTED, "service-restarted")),
@@ -163,11 +163,11 @@ WIRED = Record(outcome="installed", binary=BINARY, wiring={"mode": "nodeadm"})
         # The daemon of a containerd that runs with it; else containerd's start starts it.
         ((), {**STOPPED, **CONTAINERD}, WIRED, ("service-started",)),
         ((), {**DONE, **CONTAINERD}, WIRED, ()),
-        ((), {**STOPPED, **CONTAINERD}, replace(WIRED, outcome="staged"), ()),
+        ((), {**STOPPED, **CONTAINERD}, replace(WIRED, outcome=Outcome.STAGED), ()),
         ((), {**STOPPED, **CONTAINERD}, replace(WIRED, wiring={}), ()),
-        ((), DONE, replace(WIRED, outcome="degraded"), TESTED),
-        ((), DONE, replace(WIRED, outcome="baked"), TESTED),
-        ((), DONE, replace(WIRED, outcome=""), TESTED),
+        ((), DONE, replace(WIRED, outcome=Outcome.FAILED), TESTED),
+        ((), DONE, replace(WIRED, outcome=Outcome.BAKED), TESTED),
+        ((), DONE, replace(WIRED, outcome=Outcome.AT_WORK), TESTED),
         ((), STOPPED, None, TESTED),
     ],
 )
@@ -175,12 +175,12 @@ def test_actions(changed, units, record, pending) -> None:
     found = facts(units=units)
     desired = wanted(found)
     observed = {item.path: _as_wanted(item, item.name in changed) for item in desired.items}
-    made = compare(desired, observed, found, record)
+    made = compare(desired, observed, found, record, self_test="self-test" in pending)
     assert tuple(step.name for step in made.pending if step.item is None) == pending
     assert {step.name for step in made.pending if step.item} == (
         {"binary"} if record is None else set(changed)
     )
-    assert made.changes("none of these", *pending) is bool(pending)
+    assert {action.value for action in Action if made.changes(action)} == set(pending)
 
 
 def _as_wanted(item, changed: bool) -> Observed:

@@ -12,7 +12,6 @@ from soci_bootstrap.facts.units import UnitFile, read_unit
 from soci_bootstrap.paths import RESTART_OWED, RESTARTED, SOCI_ADDRESS, SOCI_SERVICE, SOCI_SOCKET
 from soci_bootstrap.plan.items import File, Link
 from soci_bootstrap.plan.units import agent_items, soci_items
-from soci_bootstrap.state import memo
 from soci_bootstrap.state.record import Phase
 from soci_bootstrap.system import System, resources
 from tests.support.known import FACTS, facts
@@ -59,7 +58,7 @@ def test_the_ground() -> None:
     assert {item.phase for item in (agent, unit, link)} == {Phase.AGENT}
     assert b"TimeoutStartSec=10" in unit.data
     assert b"TimeoutStopSec=2\n" in unit.data
-    assert f"ConditionPathExists=!{memo.PLANNED}\n".encode() in unit.data
+    assert f"ConditionPathExists=!{paths.PLANNED}\n".encode() in unit.data
     assert b"Before=cloud-final.service nodeadm-run.service" in unit.data
 
 

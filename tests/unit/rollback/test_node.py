@@ -13,7 +13,7 @@ from soci_bootstrap.rollback.files import Rollback
 from soci_bootstrap.runtime import probe
 from soci_bootstrap.state import health
 from soci_bootstrap.state.health import State
-from soci_bootstrap.state.record import ROLLING_BACK, load
+from soci_bootstrap.state.record import Outcome, load
 from soci_bootstrap.system.deadline import Deadline
 from tests.support import trees
 from tests.support.machines import Machine
@@ -186,7 +186,7 @@ def test_one_that_was_cut_short_goes_on(running: Running, fails: str) -> None:
         running.roll_back()
     record = load(running.node)
     assert record is not None
-    assert record.outcome == ROLLING_BACK
+    assert record.outcome is Outcome.ROLLING_BACK
     assert running.node.read(NODEADM_DROPIN) is None
     assert "kubelet.service" not in running.up
     running.fails = ""

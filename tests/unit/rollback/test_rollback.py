@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from soci_bootstrap.apply.nodeadm_files import without_ours
-from soci_bootstrap.cli.commands import install, rollback
 from soci_bootstrap.cli.commands.rollback import RollbackResult
 from soci_bootstrap.configfiles import toml
 from soci_bootstrap.errors import RefusedError
@@ -23,6 +22,7 @@ from soci_bootstrap.state.wiring import from_json as wired_from_json
 from soci_bootstrap.system import System
 from tests.support import trees
 from tests.support.nodes import captured
+from tests.support.results import install, rollback
 from tests.support.trees import content, differences
 
 SERVICE = "etc/systemd/system/soci-snapshotter.service"
@@ -34,7 +34,7 @@ CAP_NET_RAW = bytes.fromhex("0100000200200000000000000000000000000000")
 
 @pytest.fixture(autouse=True)
 def zipapp(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(install.resources, "agent_bytes", lambda: trees.AGENT)
+    monkeypatch.setattr(install.module.resources, "agent_bytes", lambda: trees.AGENT)
 
 
 @pytest.fixture
@@ -195,7 +195,7 @@ def test_a_file_that_said_nothing_says_nothing_again(
         trees.put(root, CONTAINERD, text)
     before = content(root)
     run_install(root)
-    assert roll_back(root).notes == ()
+    assert roll_back(root).notes == []
     assert differences(before, content(root)) == []
 
 

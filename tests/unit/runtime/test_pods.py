@@ -19,7 +19,7 @@ from soci_bootstrap.runtime.pods import Running
 from soci_bootstrap.runtime.switch import Switch
 from soci_bootstrap.state import health
 from soci_bootstrap.state.health import State
-from soci_bootstrap.state.record import Managed, Phase, Record
+from soci_bootstrap.state.record import Managed, Outcome, Phase, Record
 from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system.deadline import Deadline
 from soci_bootstrap.system.systemd import UnitState
@@ -132,7 +132,7 @@ def facts(active: str) -> Facts:
     return Facts(*[None] * 12, units={"containerd.service": UnitState(active, loaded=True)})  # type: ignore[arg-type]
 
 
-INSTALLED = Record(outcome="installed", wiring=WIRED.to_json())
+INSTALLED = Record(outcome=Outcome.INSTALLED, wiring=WIRED.to_json())
 WEB = ctr("k8s.io", {"a": info("web-0")})
 AGENT = ctr("k8s.io", {"a": info("aws-node-x7k2p", "kube-system")})
 
@@ -170,7 +170,7 @@ KEPT = {NODEADM_DROPIN: Managed("file", 0o644, effect_._digest(b"{}"), phase=Pha
         (FILE, "nodeadm", None, True),
         (FILE, "nodeadm", replace(INSTALLED, managed=KEPT), False),
         (replace(FILE, data=b"[]"), "nodeadm", replace(INSTALLED, managed=KEPT), True),
-        (FILE, "nodeadm", replace(INSTALLED, outcome="degraded", managed=KEPT), True),
+        (FILE, "nodeadm", replace(INSTALLED, outcome=Outcome.DEGRADED, managed=KEPT), True),
         # What was merged is read by containerd's next start: it has to be told.
         (FILE, "direct", replace(INSTALLED, managed=KEPT), True),
         (Absent("wiring", NODEADM_DROPIN, Phase.WIRING), "nodeadm", replace(INSTALLED, managed=KEPT), True),

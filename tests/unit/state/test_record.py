@@ -10,7 +10,7 @@ import pytest
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.paths import RECORD
 from soci_bootstrap.state.backups import back_up
-from soci_bootstrap.state.record import Record, load, save
+from soci_bootstrap.state.record import Outcome, Record, load, save
 from soci_bootstrap.system import System
 
 TARGET = "/etc/a/file"
@@ -33,7 +33,7 @@ def test_it_comes_back_as_it_was_saved_and_is_written_once(tmp_path: Path) -> No
     system = System(str(tmp_path))
     system.mkdir("/etc/a")
     system.write(TARGET, b"before", 0o640)
-    record = back_up(system, Record(outcome="installed", directories=("/x",)), TARGET)
+    record = back_up(system, Record(outcome=Outcome.INSTALLED, directories=("/x",)), TARGET)
     record = back_up(system, record, "/etc/a/absent")
     save(system, record)
     assert load(system) == record

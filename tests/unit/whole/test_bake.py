@@ -9,22 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from soci_bootstrap.cli.commands import install
-from soci_bootstrap.cli.commands.install import InstallResult
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.paths import DAEMON, RECORD
 from tests.support import trees
+from tests.support.results import Done, install
 from tests.support.trees import content, differences
 
-Bake = Callable[..., InstallResult]
+Bake = Callable[..., Done]
 
 
 @pytest.fixture
 def bake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bake:
-    monkeypatch.setattr(install.resources, "agent_bytes", lambda: trees.AGENT)
+    monkeypatch.setattr(install.module.resources, "agent_bytes", lambda: trees.AGENT)
     tarball, digest = trees.archive(tmp_path / "soci.tar.gz")
 
-    def run(root: Path, *words: str, command: str = "bake", sha256: str = digest) -> InstallResult:
+    def run(root: Path, *words: str, command: str = "bake", sha256: str = digest) -> Done:
         line = ("--root", str(root), "--tarball", tarball, "--sha256", sha256)
         return install.run(trees.settings(command, *line, *words), trees.QUIET)
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from soci_bootstrap.cli.commands import doctor, install, plan, rollback
+from soci_bootstrap.cli.commands import doctor
 from soci_bootstrap.paths import NODEADM_DROPIN, NODECONFIG_CACHE
 from tests.support import trees
 from tests.support.nodes import captured
+from tests.support.results import install, plan, rollback
 
 V1 = "containerd github.com/containerd/containerd 1.7.27 05044ec\n"
 VERSION = "/etc/eks/containerd-version.txt"
@@ -91,7 +92,7 @@ def test_there_and_back(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(install.resources, "agent_bytes", lambda: trees.AGENT)
+    monkeypatch.setattr(install.module.resources, "agent_bytes", lambda: trees.AGENT)
     tarball, digest = trees.archive(tmp_path / "soci.tgz", DAEMON)
     root = trees.eks(tmp_path / "node", dropins=dropins)
     change(root)

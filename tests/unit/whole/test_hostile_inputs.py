@@ -84,7 +84,7 @@ def test_the_corpus_is_not_empty_talk() -> None:
     """Its bases install, so that a refusal is the case's own doing; every kind is there."""
     assert len({case.name for case in CASES}) == len(CASES)
     kinds = {case.name.split(":")[0] for case in CASES}
-    assert {"settings", "environment", "NodeConfig", "containerd", "kubelet", "record", "memo"} <= kinds
+    assert {"settings", "environment", "NodeConfig", "containerd", "kubelet", "record"} <= kinds
     assert sum(case.problem is None for case in CASES) >= len(CASES) // 3
     assert sum(case.problem is not None for case in CASES) >= len(CASES) // 3
 

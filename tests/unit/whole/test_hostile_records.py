@@ -8,14 +8,14 @@ from dataclasses import asdict, replace
 import pytest
 
 from soci_bootstrap.errors import StateError
-from soci_bootstrap.state.record import Before, Binary, Managed, Record, backup_name, load
+from soci_bootstrap.state.record import Before, Binary, Managed, Outcome, Record, backup_name, load
 from soci_bootstrap.system import System
 from soci_bootstrap.system.tree import Entry
 from tests.support.corpus.inputs import CASES, RECORD
 from tests.support.nodes import write
 
 GOOD = Record(
-    outcome="installed",
+    outcome=Outcome.INSTALLED,
     binary=Binary("/b", "0.15.0", "amd64", "a", "b", 1, 2, 3),
     managed={"/a": Managed("file", 0o644, "c", earlier=("d",))},
     before={"/a": Before(Entry("file", 0o644), backup_name("/a")), "/c": Before(Entry("absent"))},
@@ -75,7 +75,8 @@ def test_what_was_written_is_read(tmp_path) -> None:
         {"units_active": {"a": "yes"}},
         {"registries": {"a": None}},
         {"prepulled": "many"},
-        {"reason": None},
+        {"outcome": None},
+        {"outcome": "unheard of"},
     ],
     ids=str,
 )

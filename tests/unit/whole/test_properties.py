@@ -18,7 +18,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from soci_bootstrap import settings
-from soci_bootstrap.cli.commands import install, plan, rollback
 from soci_bootstrap.configfiles import soci_rules, toml
 from soci_bootstrap.render.arguments import install_arguments
 from soci_bootstrap.settings import Settings
@@ -26,6 +25,7 @@ from tests.support import trees
 from tests.support.corpus import archives
 from tests.support.corpus.inputs import CACHE, CONTAINERD, DIRECT, KUBELET, NODE
 from tests.support.hostile import AGENT, lay, shape
+from tests.support.results import install, plan, rollback
 
 SHM = "/dev/shm"
 """Hundreds of installs, each of which syncs every file that it writes."""
@@ -164,7 +164,7 @@ def _release(tmp_path_factory) -> Iterator[None]:
     global _RELEASE  # noqa: PLW0603
     _RELEASE = trees.archive(tmp_path_factory.mktemp("release") / "soci.tar.gz", archives.PROGRAM)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(install.resources, "agent_bytes", lambda: AGENT)
+        patch.setattr(install.module.resources, "agent_bytes", lambda: AGENT)
         yield
 
 
