@@ -90,7 +90,7 @@ class Herd:
 
 @final
 class Mirror:
-    """The overloaded mirror; resumes where it is asked to, as S3 and nginx do."""
+    """The overloaded mirror."""
 
     def __init__(self, body: bytes, seed: int) -> None:
         self.body = body
@@ -132,13 +132,14 @@ class Mirror:
             try:
                 with connection:
                     connection.settimeout(30)
-                    connection.sendall(self._answer(connection.recv(65536)))
+                    connection.recv(65536)
+                    connection.sendall(self._answer())
                     connection.shutdown(socket.SHUT_WR)
                     connection.recv(1)  # until the client has read it all: a close now could reset it
             except OSError:
                 continue
 
-    def _answer(self, request: bytes) -> bytes:
+    def _answer(self) -> bytes:
         with self._lock:
             fate, where, hinted = self._dice.random(), self._dice.random(), self._dice.random() < 0.5
             self.answers += 1
@@ -147,19 +148,10 @@ class Mirror:
         if fate < UNAVAILABLE:
             hint = b"Retry-After: 1\r\n" if hinted else b""
             return b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n" + hint + b"\r\n"
-        start, total = 0, len(self.body)
-        head = b"HTTP/1.1 200 OK\r\n"
-        asked = request.lower().partition(b"\r\nrange: bytes=")[2].partition(b"-")[0]
-        if asked:
-            start = int(asked)
-            head = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes %d-%d/%d\r\n" % (
-                start,
-                total - 1,
-                total,
-            )
-        end = total if fate >= UNAVAILABLE + CUT else start + int((total - start) * where)
-        head += b'Content-Length: %d\r\nETag: "1"\r\nConnection: close\r\n\r\n' % (total - start)
-        return head + self.body[start:end]
+        total = len(self.body)
+        end = total if fate >= UNAVAILABLE + CUT else int(total * where)
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % total
+        return head + self.body[:end]
 
 
 def archive(size: int) -> bytes:

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from types import TracebackType
 from typing import Any, final
 
 from soci_bootstrap.errors import ArchiveError
 from soci_bootstrap.fetch.digest import Expected, check_digest, expected_digest
-from soci_bootstrap.fetch.download import Block, Download
+from soci_bootstrap.fetch.download import Download
 from soci_bootstrap.fetch.gunzip import Gunzip, load_igzip
 from soci_bootstrap.fetch.release import Request
 from soci_bootstrap.fetch.retry import DEFAULT, RetryPolicy
@@ -81,17 +82,8 @@ def fetch_binary(
     origin = source(request.location(), environ)
     console.info(f"fetching {origin.name}")
     download = Download(origin, deadline, console, policy=policy, limit=ARCHIVE_LIMIT)
-    igzip = load_igzip()
-    extraction: _Extraction | None = None
-    with closing(download.blocks()) as blocks, ExitStack() as stack:
-        for block in blocks:
-            if extraction is None or (block.offset == 0 and not block.data):
-                stack.close()  # the body begins anew: so does everything made from it
-                with deferred():  # from here on it is there and is going to be taken away, or neither
-                    extraction = stack.enter_context(_Extraction(staged_path, igzip))
-            extraction.feed(block)
-            console.progress("fetching", block.offset + len(block.data), block.total)
-        assert extraction is not None, "a download has at least one block"  # noqa: S101
+    begin = partial(_Extraction, staged_path, load_igzip())
+    with download.into(begin, partial(console.progress, "fetching")) as extraction:
         archive_sha256 = extraction.finish(request, expected)
         return Fetched(
             archive_sha256=archive_sha256,
@@ -133,17 +125,17 @@ class _Extraction:
         with deferred():
             self._stack.__exit__(kind, error, trace)
 
-    def feed(self, block: Block) -> None:
+    def feed(self, data: bytes) -> None:
         """Take the next bytes of the archive.
 
         An archive that is no good is read to its end all the same: if its digest is wrong, then
         that is what is wrong with it, and both digests can be named.
         """
-        self._archive_hasher.put(block.data)
+        self._archive_hasher.put(data)
         if self._flaw is not None:
             return
         try:
-            for piece in self._gunzip.feed(block.data):
+            for piece in self._gunzip.feed(data):
                 self._tar.feed(piece)
         except ArchiveError as flaw:
             self._flaw = flaw

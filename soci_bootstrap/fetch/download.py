@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
-from typing import Union
+from typing import Protocol, TypeVar, Union
 
 from soci_bootstrap.errors import FetchError
 from soci_bootstrap.fetch.retry import RetryPolicy
@@ -35,8 +37,18 @@ _Item = Union[Block, BaseException, None]
 """What the reader hands over: a block, why there are no more, or None at the end."""
 
 
+class Sink(Protocol):
+    """Takes one body from its first byte on."""
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes."""
+
+
+_Sink = TypeVar("_Sink", bound=Sink)
+
+
 class Download:
-    """Fetches one body with as many requests as it takes.
+    """Fetches one body with as many requests as it takes, each from the first byte on.
 
     Args:
         source: what to fetch.
@@ -44,7 +56,6 @@ class Download:
         console: told about each retry.
         policy: when to try again.
         limit: bytes above which a body is refused.
-        start: bytes that the caller has already (a partial file) and knows to be of this body.
     """
 
     def __init__(
@@ -55,19 +66,43 @@ class Download:
         *,
         policy: RetryPolicy,
         limit: int,
-        start: int = 0,
     ) -> None:
         self.source = source
         self.requests = 0
         self.waited = 0.0
         """Seconds spent backing off."""
-        self.validator: str | None = None
         self._deadline = deadline
         self._console = console
         self._policy = policy
         self._limit = limit
-        self._start = start
         self._stop = threading.Event()
+
+    @contextmanager
+    def into(
+        self, begin: Callable[[], AbstractContextManager[_Sink]], progress: Callable[[int, int | None], None]
+    ) -> Iterator[_Sink]:
+        """Feed the body to a sink, to a fresh one where it begins anew; yield the one that has all of it.
+
+        Args:
+            begin: makes a sink, which takes back what it did where it is left on an error.
+            progress: told the bytes so far, and those of the whole where the source says it.
+
+        Raises:
+            FetchError, DeadlineError: as ``blocks``.
+        """
+        sink: _Sink | None = None
+        with closing(self.blocks()) as blocks, ExitStack() as stack:
+            for block in blocks:
+                if sink is None or (block.offset == 0 and not block.data):
+                    stack.close()
+                    with (
+                        signals.deferred()
+                    ):  # from here on it is there and is going to be taken away, or neither
+                        sink = stack.enter_context(begin())
+                sink.feed(block.data)
+                progress(block.offset + len(block.data), block.total)
+            assert sink is not None, "a download has at least one block"  # noqa: S101
+            yield sink
 
     def blocks(self) -> Generator[Block, None, None]:
         """The body's blocks, read ahead by a thread of its own; close it when done early.
@@ -121,32 +156,21 @@ class Download:
             ready.put(None)
 
     def _attempts(self, emit: Callable[[Block], None]) -> None:
-        position = self._start
-        failures = 0
-        while True:
+        for failures in itertools.count(1):
             self.requests += 1
-            resume = position if self.validator or position == self._start else 0
             try:
-                opened = self.source.open(resume, self.validator, self._deadline.limit(STALL))
-                position = opened.offset
-                self.validator = opened.validator
-                for block in self._body(opened):
-                    position = block.offset + len(block.data)
+                for block in self._body(self.source.open(self._deadline.limit(STALL))):
                     emit(block)
             except TransientError as error:
-                failures += 1
-                if not error.resumable:
-                    self.validator, self._start = None, 0
                 self._wait(failures, error)
             else:
                 return
 
     def _body(self, opened: Opened) -> Iterator[Block]:
-        position, total = opened.offset, opened.total
+        position, total = 0, opened.total
         try:
             self._bound(total or 0)
-            if position == 0:
-                yield Block(0, b"", total)
+            yield Block(0, b"", total)
             while total is None or position < total:
                 data = opened.read(BLOCK if total is None else min(BLOCK, total - position))
                 if not data:

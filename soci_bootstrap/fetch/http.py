@@ -48,23 +48,27 @@ class HttpSource:
         # body of a redirect, however long.
         self._adapter = _TlsAdapter()
 
-    def open(self, offset: int, validator: str | None, timeout: float) -> Opened:
-        """GET the URL, from ``offset`` on unless ``validator`` no longer holds."""
+    def open(self, timeout: float) -> Opened:
+        """GET the URL.
+
+        Raises:
+            TransientError: no answer, 429 or 5xx.
+            FetchError: any other answer that is no body.
+        """
         headers = {
             "User-Agent": f"soci-bootstrap/{__version__}",
             "Accept": "*/*",
             "Accept-Encoding": "identity",
         }
-        if offset:
-            headers["Range"] = f"bytes={offset}-"
-        if offset and validator:
-            headers["If-Range"] = validator
         response = self._follow(headers, timeout)
-        try:
-            return self._opened(response, offset)
-        except BaseException:
+        if response.status_code != 200:
             self._close(response)
-            raise
+            raise refused(response, self.name)
+        return Opened(
+            read=lambda size: _read(response.raw, size),
+            close=lambda: self._close(response),
+            total=_length(response),
+        )
 
     def ask(self, timeout: float) -> int:
         """GET the URL for its answer alone, whatever that is: the status.
@@ -122,26 +126,6 @@ class HttpSource:
             )
         except (requests.RequestException, HTTPError, OSError, ValueError) as error:
             raise classified(error, redact_url(url), bundle, proxy and redact_url(proxy)) from None
-
-    def _opened(self, response: requests.Response, offset: int) -> Opened:
-        """What an answer offers.
-
-        Raises:
-            TransientError: 429, 5xx, or a range reply that is not what was asked for.
-            FetchError: anything else that is no body.
-        """
-        start, total = 0, _length(response)
-        if response.status_code == 206:
-            start, total = _content_range(response, offset, total)
-        elif response.status_code != 200:
-            raise refused(response, self.name)
-        return Opened(
-            read=lambda size: _read(response.raw, size),
-            close=lambda: self._close(response),
-            offset=start,
-            total=total,
-            validator=_validator(response),
-        )
 
     def _close(self, response: requests.Response) -> None:
         response.close()
@@ -217,28 +201,6 @@ def _length(response: requests.Response) -> int | None:
     if not re.fullmatch(r"[0-9]{1,15}", value) or "Transfer-Encoding" in response.headers:
         return None
     return int(value)
-
-
-def _content_range(response: requests.Response, offset: int, length: int | None) -> tuple[int, int]:
-    """The range's start and the whole's size, only if it is exactly the rest that was asked for."""
-    value = response.headers.get("Content-Range", "")
-    match = re.fullmatch(r"\s*bytes\s+([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15})\s*", value)
-    if match:
-        start, end, total = (int(part) for part in match.groups())
-        if offset and start == offset and end == total - 1 and length in (None, total - start):
-            return start, total
-    raise TransientError(
-        f"the server answered 206 with the range {value[:60]!r} to a request for {offset} and after",
-        resumable=False,
-    )
-
-
-def _validator(response: requests.Response) -> str | None:
-    """A strong ETag, else Last-Modified: what If-Range takes (RFC 9110 13.1.5)."""
-    etag = response.headers.get("ETag")
-    if etag:
-        return None if etag.startswith("W/") else etag
-    return response.headers.get("Last-Modified")
 
 
 def _read(raw: BaseHTTPResponse, size: int) -> bytes:

@@ -30,13 +30,11 @@ _REMEDIES = {
 
 
 def refused(response: requests.Response, name: str) -> Exception:
-    """The error for an answer whose status is neither 200 nor 206."""
+    """The error for an answer whose status is not 200."""
     status = response.status_code
     if status in (408, 425, 429) or status >= 500:
         wait = parse_retry_after(response.headers.get("Retry-After"), time.time)
         return TransientError(f"the server answered {status}", wait)
-    if status == 416:
-        return TransientError("the server answered 416 to a range", resumable=False)
     return FetchError(
         f"could not fetch {name}",
         found=f"HTTP status {status} {redact_text(response.reason or '', 40)}".strip(),

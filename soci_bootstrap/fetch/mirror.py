@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.fetch import release
+from soci_bootstrap.fetch import mirror_archive, release
 from soci_bootstrap.fetch.digest import expected_digest
-from soci_bootstrap.fetch.mirror_archive import bring
 from soci_bootstrap.fetch.mirror_store import Store, store
 from soci_bootstrap.fetch.release import ZIPAPP_URL, Request
 from soci_bootstrap.fetch.retry import RetryPolicy
@@ -119,8 +118,12 @@ def mirror(
         size = to.size_if(path, expected.sha256)
         fetched = size is None
         if size is None:
-            with to.room(path, expected.sha256) as target:
-                size = bring(request, expected, target, deadline, progress, environ, policy)
+            with (
+                to.room(path, expected.sha256) as target,
+                mirror_archive.archive(
+                    request, expected, target, deadline, progress, environ, policy
+                ) as size,
+            ):
                 to.put_file(path, target, expected.sha256)
             console.info(f"{path}: fetched")
         else:
@@ -188,7 +191,7 @@ def _read_index(to: Store) -> dict[str, object]:
 def _side_by_side(
     jobs: Sequence[Callable[[], list[MirroredFile]]],
 ) -> tuple[list[list[MirroredFile]], list[BaseException]]:
-    """Run ``jobs`` on a few threads. They are daemons: Ctrl-C ends the run, and the next one resumes."""
+    """Run ``jobs`` on a few threads. They are daemons: Ctrl-C ends the run at once."""
     waiting: queue.SimpleQueue[Callable[[], list[MirroredFile]] | None] = queue.SimpleQueue()
     outcomes: queue.SimpleQueue[list[MirroredFile] | BaseException] = queue.SimpleQueue()
 

@@ -1,14 +1,15 @@
-"""One archive into one file, going on from what an interrupted run left."""
+"""Fetch one archive into one file of a mirror."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
-from typing import Any, Protocol
+from contextlib import contextmanager
+from functools import partial
+from typing import BinaryIO, Protocol, final
 
-from soci_bootstrap.errors import BootstrapError, DigestMismatchError, FetchError
+from soci_bootstrap.errors import FetchError
 from soci_bootstrap.fetch.binary import ARCHIVE_LIMIT
 from soci_bootstrap.fetch.digest import Expected, check_digest
 from soci_bootstrap.fetch.download import Download
@@ -27,7 +28,8 @@ class Progress(Protocol):
     def __call__(self, name: str, done: int, total: int | None) -> None: ...  # noqa: D102
 
 
-def bring(
+@contextmanager
+def archive(
     request: Request,
     expected: Expected,
     path: str,
@@ -35,92 +37,67 @@ def bring(
     progress: Progress,
     environ: Mapping[str, str],
     policy: RetryPolicy,
-) -> int:
-    """Fetch the archive to ``path``, which may hold the beginning of it; its size in bytes.
+) -> Iterator[int]:
+    """Fetch the archive to ``path``, check it and yield its size in bytes.
 
-    ``path`` has the expected digest in its name, so what is in it came from the very same archive.
-    A beginning that turns out wrong is thrown away, and the whole is fetched once more.
+    ``path`` is locked until the context ends, so that the caller can give it its final name; where the
+    context ends with an error, the file goes.
 
     Raises:
-        FetchError: it can't be had; what has arrived stays for the next run.
-        DigestMismatchError: it is another archive; nothing stays.
+        FetchError: the archive can't be had, or another run fetches it to the same place.
+        DigestMismatchError: it is another archive.
     """
-    resumed = os.path.exists(path) and os.path.getsize(path) > 0
-    try:
-        return _bring(request, expected, path, deadline, progress, environ, policy)
-    except DigestMismatchError:
-        os.unlink(path)
-        if not resumed:
-            raise
-        return bring(request, expected, path, deadline, progress, environ, policy)
+    origin = source(request.location(), environ)
+    download = Download(origin, deadline, progress.console, policy=policy, limit=ARCHIVE_LIMIT)
+    with download.into(partial(_written, path), partial(progress, path)) as written:
+        check_digest(request, expected, written.digest.hexdigest(), None)
+        written.file.flush()
+        os.fsync(written.file.fileno())
+        yield written.file.tell()
 
 
-def _bring(
-    request: Request,
-    expected: Expected,
-    path: str,
-    deadline: Deadline,
-    progress: Progress,
-    environ: Mapping[str, str],
-    policy: RetryPolicy,
-) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(path, flags, 0o644), "r+b") as file:
-        _alone(file, path)
-        digest, start = _hash(file)
-        if digest.hexdigest() != expected.sha256:
-            origin = source(request.location(), environ)
-            download = Download(
-                origin, deadline, progress.console, policy=policy, limit=ARCHIVE_LIMIT, start=start
-            )
-            with _nothing_for_nothing(file, path), closing(download.blocks()) as blocks:
-                for block in blocks:
-                    if block.offset == 0 and not block.data:
-                        file.seek(0)
-                        file.truncate()
-                        digest = hashlib.sha256()
-                    file.write(block.data)
-                    digest.update(block.data)
-                    progress(path, block.offset + len(block.data), block.total)
-            check_digest(request, expected, digest.hexdigest(), None)
-        file.flush()
-        os.fsync(file.fileno())
-        return file.tell()
+@final
+class _Archive:
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.digest = hashlib.sha256()
+
+    def feed(self, data: bytes) -> None:
+        self.file.write(data)
+        self.digest.update(data)
 
 
 @contextmanager
-def _nothing_for_nothing(file: Any, path: str) -> Iterator[None]:
-    """Leave no empty file where nothing arrived."""
-    try:
-        yield
-    except BootstrapError:
-        if file.tell() == 0:
+def _written(path: str) -> Iterator[_Archive]:
+    """Open ``path`` empty, whatever a killed run left there, and for this run alone."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(path, flags, 0o644), "wb") as file:
+        _lock(file, path)
+        file.truncate()
+        try:
+            yield _Archive(file)
+        except BaseException:
             os.unlink(path)
-        raise
+            raise
 
 
-def _alone(file: Any, path: str) -> None:
-    """Nobody else may write there: it would be to the finished archive, once we have renamed it.
+def _lock(file: BinaryIO, path: str) -> None:
+    """Keep other runs out: they would write to the finished archive, once it has its final name.
 
     Raises:
-        FetchError: another mirror run does.
+        FetchError: another mirror run has the file, or had it when this one opened it.
     """
     import fcntl
 
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise FetchError(
-            f"can't write {path}",
-            found="another mirror run that fetches the same archive to the same place",
-            expected="one at a time",
-            remedy="wait for it, then run this again",
-        ) from error
-
-
-def _hash(file: Any) -> tuple[Any, int]:
-    """The digest so far and the bytes it is of; leaves the file at its end."""
-    digest = hashlib.sha256()
-    while data := file.read(1 << 20):
-        digest.update(data)
-    return digest, file.tell()
+        if os.path.samestat(os.stat(path), os.fstat(file.fileno())):
+            return
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    raise FetchError(
+        f"can't write {path}",
+        found="another mirror run that fetches the same archive to the same place",
+        expected="one at a time",
+        remedy="wait for it, then run this again",
+    )

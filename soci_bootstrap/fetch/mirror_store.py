@@ -27,7 +27,7 @@ class Store(Protocol):
         """The file's bytes if it is there with that digest, else None."""
 
     def room(self, path: str, sha256: str) -> AbstractContextManager[str]:
-        """A context with a local file to write the bytes to; what is in it survives an interruption."""
+        """A context with a local file to write the bytes to."""
 
     def put_file(self, path: str, written: str, sha256: str) -> None:
         """Give what is written in ``room``'s file its final name."""
@@ -73,7 +73,7 @@ class DirectoryStore:
 
     @contextmanager
     def room(self, path: str, sha256: str) -> Iterator[str]:
-        """A file beside the final one; what another digest left is not built upon."""
+        """A file beside the final one."""
         final = os.path.join(self.directory, path)
         try:
             os.makedirs(os.path.dirname(final), 0o755, exist_ok=True)

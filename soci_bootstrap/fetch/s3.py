@@ -29,8 +29,8 @@ class S3Source:
         self._process: subprocess.Popen[bytes] | None = None
         self._complaints = bytearray()
 
-    def open(self, offset: int, validator: str | None, timeout: float) -> Opened:
-        """Start ``aws s3 cp`` to a pipe: always the whole object, and the CLI has its own time-outs."""
+    def open(self, timeout: float) -> Opened:
+        """Start ``aws s3 cp`` to a pipe; the CLI has its own time-outs."""
         command = ["aws", "s3", "cp", self.location, "-", "--only-show-errors", "--no-progress"]
         try:
             process = subprocess.Popen(
@@ -55,9 +55,7 @@ class S3Source:
         return Opened(
             read=lambda size: self._read(process, listener, size),
             close=lambda: _end(process),
-            offset=0,
             total=None,
-            validator=None,
         )
 
     def cancel(self) -> None:

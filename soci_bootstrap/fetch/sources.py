@@ -55,7 +55,7 @@ class FileSource:
         self.path = path
         self.name = path
 
-    def open(self, offset: int, validator: str | None, timeout: float) -> Opened:
+    def open(self, timeout: float) -> Opened:
         """Open it; a FIFO or device is refused rather than waited for."""
         try:
             fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -79,9 +79,7 @@ class FileSource:
         return Opened(
             read=lambda size: self._read(fd, size),
             close=lambda: os.close(fd),
-            offset=0,
             total=status.st_size,
-            validator=None,
         )
 
     def cancel(self) -> None:

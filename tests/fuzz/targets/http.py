@@ -15,12 +15,10 @@ from soci_bootstrap.facts import registries
 from soci_bootstrap.fetch import digest as digest_
 from soci_bootstrap.fetch import http, proxies, release, retry
 from soci_bootstrap.fetch.release import Request
-from soci_bootstrap.fetch.source import TransientError
 from soci_bootstrap.settings import values
 from tests.fuzz.targets import text
 
 SEEDS = [
-    b"bytes 10-99/100",
     b"Wed, 21 Oct 2015 07:28:00 GMT",
     b"120",
     b"https://user:pw@host:8443/path?X-Amz-Signature=abc#d",
@@ -32,7 +30,6 @@ SEEDS = [
     b"localhost,.internal,10.0.0.0/8,[::1]:80,*.x:443,*",
     b"Authorization: Bearer hunter2, token=x&password='y'",
     b"v0.15.0",
-    b'W/"etag"',
 ]
 
 
@@ -41,7 +38,6 @@ class _Answer:
     """As much of a response as the parsers look at."""
 
     headers: CaseInsensitiveDict[str]
-    status_code: int = 206
 
 
 def one(data: bytes) -> None:
@@ -66,17 +62,10 @@ def one(data: bytes) -> None:
 
 
 def _headers(said: str) -> None:
-    answer = _Answer(CaseInsensitiveDict({"Content-Range": said, "Content-Length": said, "ETag": said}))
+    answer = _Answer(CaseInsensitiveDict({"Content-Length": said}))
     response: requests.Response = answer  # type: ignore[assignment]
     length = http._length(response)
     assert length is None or length >= 0
-    http._validator(response)
-    try:
-        start, total = http._content_range(response, 10, length)
-    except TransientError as error:
-        assert not error.resumable
-        return
-    assert start == 10 < total
 
 
 def _redirects(said: str) -> None:

@@ -3,11 +3,12 @@ from __future__ import annotations
 import io
 import threading
 from contextlib import closing
+from typing import final
 
 import pytest
 
 from soci_bootstrap.errors import DeadlineError, FetchError
-from soci_bootstrap.fetch.download import Block, Download
+from soci_bootstrap.fetch.download import Download
 from soci_bootstrap.fetch.retry import RetryPolicy
 from soci_bootstrap.fetch.source import Opened, TransientError
 from soci_bootstrap.system.console import Console
@@ -21,21 +22,18 @@ class Script:
 
     name = "script"
 
-    def __init__(self, *steps, validator: str | None = '"1"', resumes: bool = True) -> None:
+    def __init__(self, *steps) -> None:
         self.steps = list(steps)
-        self.opened: list[tuple[int, str | None]] = []
+        self.opened = 0
         self.closed = 0
         self.cancelled = False
-        self.validator = validator
-        self.resumes = resumes
 
-    def open(self, offset: int, validator: str | None, timeout: float) -> Opened:
-        self.opened.append((offset, validator))
+    def open(self, timeout: float) -> Opened:
+        self.opened += 1
         step = self.steps.pop(0)
         if isinstance(step, Exception):
             raise step
-        start = offset if self.resumes else 0
-        data = io.BytesIO(BODY[start : start + step])
+        data = io.BytesIO(BODY[:step])
 
         def read(size: int) -> bytes:
             piece = data.read(min(size, 100))
@@ -43,7 +41,7 @@ class Script:
                 raise TransientError("broke off")
             return piece
 
-        return Opened(read, self._close, start, len(BODY), self.validator)
+        return Opened(read, self._close, len(BODY))
 
     def _close(self) -> None:
         self.closed += 1
@@ -61,65 +59,81 @@ def collect(download: Download) -> bytes:
     return body
 
 
-def download(
-    source: Script, seconds: float = 10.0, attempts: int = 4, start: int = 0, limit: int = 1 << 20
-) -> Download:
+def download(source: Script, seconds: float = 10.0, attempts: int = 4, limit: int = 1 << 20) -> Download:
     policy = RetryPolicy(attempts=attempts, base=0.0001)
-    return Download(
-        source, Deadline(seconds), Console(-1, io.StringIO()), policy=policy, limit=limit, start=start
-    )
+    return Download(source, Deadline(seconds), Console(-1, io.StringIO()), policy=policy, limit=limit)
 
 
 @pytest.mark.parametrize(
-    ("source", "asked"),
+    "steps",
     [
-        (Script(2500), [(0, None)]),
-        (Script(1000, 2500), [(0, None), (1000, '"1"')]),
-        (Script(1000, 500, 2500), [(0, None), (1000, '"1"'), (1500, '"1"')]),
-        (Script(1000, TransientError("x"), 2500), [(0, None), (1000, '"1"'), (1000, '"1"')]),
-        (Script(1000, TransientError("x", resumable=False), 2500), [(0, None), (1000, '"1"'), (0, None)]),
-        (Script(1000, 2500, validator=None), [(0, None), (0, None)]),
-        (Script(1000, 2500, resumes=False), [(0, None), (1000, '"1"')]),
+        (2500,),
+        (1000, 2500),
+        (1000, 500, 2500),
+        (TransientError("x"), 2500),
+        (1000, TransientError("x"), 2500),
     ],
 )
-def test_requests_made(source: Script, asked: list[tuple[int, str | None]]) -> None:
+def test_each_request_is_for_the_whole_body(steps: tuple[object, ...]) -> None:
+    source = Script(*steps)
     run = download(source)
     assert collect(run) == BODY
-    assert source.opened == asked
-    assert run.requests == len(asked)
+    assert source.opened == run.requests == len(steps)
+    assert source.closed == sum(isinstance(step, int) for step in steps)
     assert source.cancelled
 
 
-@pytest.mark.parametrize(
-    ("steps", "asked"),
-    [
-        ([2500], [(700, None)]),
-        ([TransientError("x"), 2500], [(700, None), (700, None)]),
-        ([300, 2500], [(700, None), (1000, '"1"')]),
-        ([TransientError("x", resumable=False), 2500], [(700, None), (0, None)]),
-    ],
-)
-def test_going_on_from_a_partial_file(steps: list[object], asked: list[tuple[int, str | None]]) -> None:
-    source = Script(*steps)
-    with closing(download(source, start=700).blocks()) as blocks:
-        got = list(blocks)
-    assert source.opened == asked
-    assert got[0].offset == asked[0][0] or got[0] == Block(0, b"", len(BODY))
-    assert got[-1].offset + len(got[-1].data) == len(BODY)
+@final
+class Sink:
+    def __init__(self) -> None:
+        self.body = b""
+        self.ended: object = "not yet"
+
+    def __enter__(self) -> Sink:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self.ended = kind
+
+    def feed(self, data: bytes) -> None:
+        self.body += data
+
+
+def test_a_fresh_sink_where_the_body_begins_anew() -> None:
+    sinks: list[Sink] = []
+    told: list[tuple[int, int | None]] = []
+
+    def begin() -> Sink:
+        sinks.append(Sink())
+        return sinks[-1]
+
+    source = Script(1000, 2500)
+    with download(source).into(begin, lambda done, total: told.append((done, total))) as sink:
+        assert sink is sinks[-1]
+        assert [sink.ended for sink in sinks] == [None, "not yet"]
+    assert [sink.body for sink in sinks] == [BODY[:1000], BODY]
+    assert sinks[-1].ended is None
+    assert told[-1] == (2500, 2500)
+    with (
+        pytest.raises(FetchError),
+        download(Script(1000, FetchError("gone"))).into(begin, lambda *_: None),
+    ):
+        pass
+    assert sinks[-1].ended is FetchError
 
 
 def test_attempts_are_bounded() -> None:
     source = Script(*[TransientError("no answer")] * 9)
     with pytest.raises(FetchError, match="4 requests failed, the last: no answer"):
         collect(download(source))
-    assert len(source.opened) == 4
+    assert source.opened == 4
 
 
 def test_a_final_error_is_not_tried_again() -> None:
     source = Script(FetchError("no such file"), 2500)
     with pytest.raises(FetchError, match="no such file"):
         collect(download(source))
-    assert len(source.opened) == 1
+    assert source.opened == 1
 
 
 def test_too_large_is_refused_before_it_is_read() -> None:
@@ -139,7 +153,7 @@ def test_the_deadline_holds_against_a_call_that_never_returns() -> None:
     release = threading.Event()
 
     class Stuck(Script):
-        def open(self, offset: int, validator: str | None, timeout: float) -> Opened:
+        def open(self, timeout: float) -> Opened:
             release.wait(20)
             raise TransientError("too late")
 

@@ -40,7 +40,7 @@ def test_a_ca_bundle_that_is_not_there(tmp_path, monkeypatch) -> None:
 @pytest.mark.parametrize("url", ["http://", "http://[::1", "http://host:port/", "http://a b/", "http://*.x/"])
 def test_what_is_no_url_is_an_error_of_ours(url: str) -> None:
     with pytest.raises((FetchError, TransientError)):
-        HttpSource(url, {}).open(0, None, 1.0)
+        HttpSource(url, {}).open(1.0)
 
 
 def test_reads_give_what_has_arrived() -> None:
@@ -49,20 +49,10 @@ def test_reads_give_what_has_arrived() -> None:
         x.pause(servers.PATIENCE)
 
     with servers.Server(slowly) as server:
-        opened = HttpSource(server.origin, {}).open(0, None, 5.0)
+        opened = HttpSource(server.origin, {}).open(5.0)
         assert opened.total == 6
         assert opened.read(6) == b"abc"
         opened.close()
-
-
-def test_a_range_is_asked_for_without_if_range_where_the_caller_is_sure() -> None:
-    with servers.Server(lambda x: x.rest(b"abcdef")) as server:
-        opened = HttpSource(server.origin, {}).open(4, None, 5.0)
-        assert (opened.offset, opened.total) == (4, 6)
-        assert opened.read(9) == b"ef"
-        opened.close()
-        assert server.seen[0].headers["range"] == "bytes=4-"
-        assert "if-range" not in server.seen[0].headers
 
 
 @pytest.mark.subprocess
@@ -73,7 +63,7 @@ def test_without_certifi(tmp_path) -> None:
         "import sys; sys.path[:0] = sys.argv[1:2]\n"
         "import certifi; assert certifi.where() == '/nowhere'\n"
         "from soci_bootstrap.fetch.http import HttpSource\n"
-        "opened = HttpSource(sys.argv[2], {'SSL_CERT_FILE': sys.argv[3]}).open(0, None, 5.0)\n"
+        "opened = HttpSource(sys.argv[2], {'SSL_CERT_FILE': sys.argv[3]}).open(5.0)\n"
         "sys.stdout.buffer.write(opened.read(100))\n"
     )
     with servers.Server(servers.reply(body=b"body"), "server.pem") as server:
