@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from soci_bootstrap import paths
-from soci_bootstrap.configfiles.kubelet import ENDPOINT
 from soci_bootstrap.errors import UsageError
 from soci_bootstrap.settings.render import RenderOptions
 
 DEFAULT_NAME = "soci"
-
-
-_PLUGINS = {
-    "v2": '[plugins."io.containerd.grpc.v1.cri".containerd]',
-    "v3": "[plugins.'io.containerd.cri.v1.images']",
-}
 
 
 @dataclass(frozen=True)
@@ -33,7 +24,6 @@ class Document:
         zipapp_url: where the stub fetches the zipapp from.
         zipapp_sha256: its digest, 64 lower-case hex digits.
         node_config: text of the user's NodeConfig document, None for no such part.
-        snapshotter_root: SOCI's root for the static recipe, None for the usual one.
     """
 
     options: RenderOptions
@@ -42,7 +32,6 @@ class Document:
     zipapp_url: str
     zipapp_sha256: str
     node_config: str | None = None
-    snapshotter_root: str | None = None
 
     @property
     def name(self) -> str:
@@ -87,58 +76,6 @@ case $report in
   *'"verdict": "pending"'*) exit 0 ;;
 esac
 exit "$status"
-"""
-
-
-def static_recipe(dialect: str, snapshotter_root: str | None) -> str:
-    """The published NodeConfig that wires SOCI for good, in containerd's config ``v2`` or ``v3``."""
-    plugin = _PLUGINS[dialect]
-    root = json.dumps(snapshotter_root or paths.SOCI_ROOT)  # a JSON string is a TOML basic string
-    return f"""\
-apiVersion: node.eks.aws/v1alpha1
-kind: NodeConfig
-spec:
-  containerd:
-    config: |
-      [proxy_plugins.soci]
-      type = "snapshot"
-      address = "{paths.SOCI_ADDRESS}"
-      [proxy_plugins.soci.exports]
-      root = {root}
-      {plugin}
-      snapshotter = "soci"
-      disable_snapshot_annotations = false
-      discard_unpacked_layers = false
-  kubelet:
-    config:
-      imageServiceEndpoint: unix://{paths.SOCI_ADDRESS}
-"""
-
-
-def static_override(dialect: str) -> str:
-    """Shell text that overrides ``static_recipe`` where no agent came to look after it.
-
-    Without SOCI the recipe lets no image be pulled. nodeadm reads the drop-in after us, and one that
-    it can't parse is fatal: so it gets its name when it is whole.
-    """
-    config = f'{_PLUGINS[dialect]}\nsnapshotter = "overlayfs"\n'
-    document = {
-        "apiVersion": "node.eks.aws/v1alpha1",
-        "kind": "NodeConfig",
-        "spec": {
-            "containerd": {"config": config},
-            "kubelet": {"config": {ENDPOINT: paths.CONTAINERD_ENDPOINT}},
-        },
-    }
-    return f"""\
-# The NodeConfig of this document wires SOCI. Where no agent came to look after that, it must not.
-if [ "$status" != 0 ] && [ ! -e {paths.AGENT} ] && [ -d {os.path.dirname(paths.NODEADM_DROPIN)} ]; then
-  cat >{paths.NODEADM_DROPIN}.tmp <<'END' &&
-{json.dumps(document)}
-END
-    mv {paths.NODEADM_DROPIN}.tmp {paths.NODEADM_DROPIN} &&
-    echo "soci-bootstrap: {paths.NODEADM_DROPIN} puts pulls back on overlayfs"
-fi
 """
 
 

@@ -218,14 +218,6 @@ OPTIONS = (
         choices=values.FILES,
     ),
     Option(
-        "static-node-config",
-        "add the published static recipe in containerd's dialect",
-        values.choice(("v2", "v3")),
-        ("render",),
-        "v2|v3",
-        choices=("v2", "v3"),
-    ),
-    Option(
         "instance-store-policy",
         "what an EC2NodeClass does with local disks",
         values.choice(("RAID0",)),

@@ -21,8 +21,6 @@ KINDS = (
 #: Kinds that hold a userData document, so that a NodeConfig part can stand in it.
 USER_DATA_KINDS = ("userdata", "ec2nodeclass", "launch-template", "terraform")
 
-DIALECTS = ("v2", "v3")
-
 # One rule for what a Kubernetes object, a launch template, an SSM document and an AMI may all be called.
 _NAME = re.compile(r"[a-z][a-z0-9-]{1,61}[a-z0-9]")
 # The EKS API's own rule for cluster names.
@@ -40,7 +38,6 @@ class RenderOptions:
         zipapp_url: where nodes fetch the zipapp from, https:// or s3://.
         zipapp_sha256: its digest, 64 hex digits; None takes the running zipapp's own.
         node_config: path of a NodeConfig document to carry as a part of its own.
-        static_node_config: ``v2`` or ``v3`` adds the published static recipe in that containerd dialect.
         instance_store_policy: ``RAID0`` or None; an EC2NodeClass only.
         name: what the rendered object is called.
         cluster_name: for an EC2NodeClass's role and discovery tags, and the SSM command line's targets.
@@ -51,7 +48,6 @@ class RenderOptions:
     zipapp_url: str | None = None
     zipapp_sha256: str | None = None
     node_config: str | None = None
-    static_node_config: str | None = None
     instance_store_policy: str | None = None
     name: str | None = None
     cluster_name: str | None = None
@@ -70,8 +66,6 @@ def _bad_values(options: RenderOptions) -> Iterator[str]:
         yield f"--zipapp-url: found {options.zipapp_url!r}, expected an https:// or s3:// URL of the zipapp"
     if options.zipapp_sha256 is not None and not _SHA256.fullmatch(options.zipapp_sha256.lower()):
         yield f"--zipapp-sha256: found {options.zipapp_sha256!r}, expected 64 hex digits"
-    if options.static_node_config not in (None, *DIALECTS):
-        yield f"--static-node-config: found {options.static_node_config!r}, expected v2 or v3"
     if options.instance_store_policy not in (None, "RAID0"):
         yield f"--instance-store-policy: found {options.instance_store_policy!r}, expected RAID0"
     if options.name is not None and not _NAME.fullmatch(options.name):
@@ -92,7 +86,6 @@ def _options_of_other_kinds(options: RenderOptions) -> Iterator[str]:
     """An option that the rendered document has no place for would be lost without a word."""
     for flag, value, kinds in (
         ("--node-config", options.node_config, USER_DATA_KINDS),
-        ("--static-node-config", options.static_node_config, USER_DATA_KINDS),
         ("--instance-store-policy", options.instance_store_policy, ("ec2nodeclass",)),
         ("--cluster-name", options.cluster_name, ("ec2nodeclass", "ssm-document")),
         ("--ami-version", options.ami_version, ("ec2nodeclass",)),

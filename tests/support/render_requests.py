@@ -42,7 +42,6 @@ def make(
     *,
     stub: str = STUB,
     node_config: str | None = None,
-    snapshotter_root: str | None = None,
     **options: str,
 ) -> Document:
     return Document(
@@ -52,5 +51,14 @@ def make(
         zipapp_url=URL,
         zipapp_sha256=DIGEST,
         node_config=node_config,
-        snapshotter_root=snapshotter_root,
     )
+
+
+def heredoc(raw: str) -> str:
+    """The text that HCL makes of a heredoc, which python-hcl2 leaves as it is written."""
+    first, *lines, last = raw[1:-1].split("\n")
+    assert first == f"<<{last}"
+    body = "".join(f"{line}\n" for line in lines)
+    assert "${" not in body.replace("$${", "")
+    assert "%{" not in body.replace("%%{", "")
+    return body.replace("$${", "${").replace("%%{", "%{")

@@ -91,7 +91,6 @@ def _request(settings: Settings) -> Document:
         zipapp_url=options.zipapp_url,
         zipapp_sha256=(options.zipapp_sha256 or _own_digest()).lower(),
         node_config=node_config,
-        snapshotter_root=settings.snapshotter_root,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from soci_bootstrap.errors import UsageError
-from soci_bootstrap.render.request import Document, set_arguments, static_override, static_recipe, stub_call
+from soci_bootstrap.render.request import Document, set_arguments, stub_call
 
 #: EC2's limit on userData, bytes before base64.
 LIMIT = 16384
@@ -59,26 +59,17 @@ def shell_part(request: Document) -> str:
     A userData script that fails marks cloud-init's whole run as failed, and the node is joining
     all the same: the status is for the log, and `doctor` has the reason.
     """
-    report = 'echo "soci-bootstrap: install ended with status $?"\n'
-    if request.options.static_node_config is not None:
-        override = static_override(request.options.static_node_config)
-        report = f"status=$?\n{report.replace('$?', '$status')}{override}"
     return (
         "#!/bin/sh\n"
         "# Turns on the SOCI snapshotter's parallel pull; whatever fails here, the node joins on overlayfs.\n"
         + stub_call(request, f"{set_arguments('install', request.arguments)}\n")
-        + report
+        + 'echo "soci-bootstrap: install ended with status $?"\n'
         + "exit 0\n"
     )
 
 
 def _parts(request: Document) -> Iterator[tuple[str, str]]:
     yield SHELL_TYPE, shell_part(request)
-    if request.options.static_node_config is not None:
-        yield (
-            NODE_CONFIG_TYPE,
-            static_recipe(request.options.static_node_config, request.snapshotter_root),
-        )
     if request.node_config is not None:
         yield NODE_CONFIG_TYPE, request.node_config.replace("\r", "")
 

@@ -75,38 +75,8 @@ main() {
 
 main "$@"
 )
-status=$?
-echo "soci-bootstrap: install ended with status $status"
-# The NodeConfig of this document wires SOCI. Where no agent came to look after that, it must not.
-if [ "$status" != 0 ] && [ ! -e /usr/local/sbin/soci-bootstrap ] && [ -d /etc/eks/nodeadm.d ]; then
-  cat >/etc/eks/nodeadm.d/50-soci-bootstrap.json.tmp <<'END' &&
-{"apiVersion": "node.eks.aws/v1alpha1", "kind": "NodeConfig", "spec": {"containerd": {"config": "[plugins.\"io.containerd.grpc.v1.cri\".containerd]\nsnapshotter = \"overlayfs\"\n"}, "kubelet": {"config": {"imageServiceEndpoint": "unix:///run/containerd/containerd.sock"}}}}
-END
-    mv /etc/eks/nodeadm.d/50-soci-bootstrap.json.tmp /etc/eks/nodeadm.d/50-soci-bootstrap.json &&
-    echo "soci-bootstrap: /etc/eks/nodeadm.d/50-soci-bootstrap.json puts pulls back on overlayfs"
-fi
+echo "soci-bootstrap: install ended with status $?"
 exit 0
-
---SOCI-BOOTSTRAP
-Content-Type: application/node.eks.aws
-
-apiVersion: node.eks.aws/v1alpha1
-kind: NodeConfig
-spec:
-  containerd:
-    config: |
-      [proxy_plugins.soci]
-      type = "snapshot"
-      address = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
-      [proxy_plugins.soci.exports]
-      root = "/var/lib/containerd/io.containerd.snapshotter.v1.soci"
-      [plugins."io.containerd.grpc.v1.cri".containerd]
-      snapshotter = "soci"
-      disable_snapshot_annotations = false
-      discard_unpacked_layers = false
-  kubelet:
-    config:
-      imageServiceEndpoint: unix:///run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock
 
 SOCI_BOOTSTRAP_EOT
 

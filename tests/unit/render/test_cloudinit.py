@@ -83,8 +83,8 @@ def cloud_init() -> list[str]:
     [
         (make("userdata", ARGUMENTS), ["text/x-shellscript"]),
         (
-            make("userdata", ARGUMENTS, node_config=NODE_CONFIG, static_node_config="v2"),
-            ["text/x-shellscript", "application/node.eks.aws", "application/node.eks.aws"],
+            make("userdata", ARGUMENTS, node_config=NODE_CONFIG),
+            ["text/x-shellscript", "application/node.eks.aws"],
         ),
     ],
 )

@@ -21,7 +21,7 @@ from soci_bootstrap.render import render
 from soci_bootstrap.render.kinds.userdata import user_data
 from soci_bootstrap.render.request import Document, bake_script, check_script
 from tests.support import render_schemas as schemas
-from tests.support.render_requests import ARGUMENTS, NODE_CONFIG, make
+from tests.support.render_requests import ARGUMENTS, NODE_CONFIG, heredoc, make
 
 AWKWARD_STUB = """\
 #!/bin/sh
@@ -43,16 +43,6 @@ def read_yaml(text: str) -> Any:
     parser.version = (1, 2)
     assert parser.load(io.StringIO(text)) == old
     return old
-
-
-def heredoc(raw: str) -> str:
-    """The text that HCL makes of a heredoc, which python-hcl2 leaves as it is written."""
-    first, *lines, last = raw[1:-1].split("\n")
-    assert first == f"<<{last}"
-    body = "".join(f"{line}\n" for line in lines)
-    assert "${" not in body.replace("$${", "")
-    assert "%{" not in body.replace("%%{", "")
-    return body.replace("$${", "${").replace("%%{", "%{")
 
 
 def hcl_local(request: Document) -> str:

@@ -1,6 +1,6 @@
 """Every kind, with and without options, byte for byte.
 
-After a deliberate change: ``UPDATE_GOLDEN=1 pytest tests/unit/test_render_golden.py``, then read the diff.
+After a deliberate change: ``UPDATE_GOLDEN=1 pytest tests/unit/render/test_golden.py``, then read the diff.
 """
 
 from __future__ import annotations
@@ -16,14 +16,11 @@ from tests.support.render_requests import ARGUMENTS, GOLDEN, NODE_CONFIG, make
 CASES = {
     "userdata.txt": make("userdata"),
     "userdata-options.txt": make("userdata", ARGUMENTS, node_config=NODE_CONFIG),
-    "userdata-static-v2.txt": make("userdata", static_node_config="v2"),
-    "userdata-static-v3.txt": make("userdata", static_node_config="v3", snapshotter_root="/data/soci"),
     "ec2nodeclass.yaml": make("ec2nodeclass"),
     "ec2nodeclass-options.yaml": make(
         "ec2nodeclass",
         ARGUMENTS,
         node_config=NODE_CONFIG,
-        static_node_config="v3",
         instance_store_policy="RAID0",
         name="gpu-nodes",
         cluster_name="prod",
@@ -34,7 +31,7 @@ CASES = {
         "launch-template", ARGUMENTS, node_config=NODE_CONFIG, name="soci-nodes"
     ),
     "terraform.tf": make("terraform"),
-    "terraform-options.tf": make("terraform", ARGUMENTS, static_node_config="v2", name="soci-nodes"),
+    "terraform-options.tf": make("terraform", ARGUMENTS, name="soci-nodes"),
     "ssm-document.yaml": make("ssm-document"),
     "ssm-document-options.yaml": make(
         "ssm-document", (*ARGUMENTS, "--force"), name="soci-fleet", cluster_name="prod"

@@ -12,7 +12,7 @@ import yaml
 
 from soci_bootstrap.paths import AGENT
 from soci_bootstrap.render import render
-from tests.support.render_requests import ARGUMENTS, DIGEST, URL, make
+from tests.support.render_requests import ARGUMENTS, DIGEST, URL, heredoc, make
 
 pytestmark = pytest.mark.subprocess
 
@@ -54,8 +54,6 @@ def image_builder_scripts(arguments: tuple[str, ...] = ()) -> dict[str, str]:
 
 
 def packer_scripts() -> list[str]:
-    from test_render_documents import heredoc
-
     (build,) = hcl2.loads(render(make("packer")))["build"]
     return [heredoc(provisioner['"shell"']["inline"][0]) for provisioner in build["provisioner"]]
 

@@ -23,8 +23,7 @@ ZIPAPP = "import os, sys; print(*sys.argv[1:], sep='|'); sys.exit(int(os.environ
 
 
 def test_user_data_is_at_most_6_kib() -> None:
-    for options in ({}, {"static_node_config": "v3"}):
-        assert len(render(make("userdata", ARGUMENTS, stub=STUB, **options)).encode()) <= 6 * 1024
+    assert len(render(make("userdata", ARGUMENTS, stub=STUB)).encode()) <= 6 * 1024
 
 
 @pytest.mark.parametrize("kind", KINDS)

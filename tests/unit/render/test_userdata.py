@@ -2,16 +2,12 @@ from __future__ import annotations
 
 import email
 import email.policy
-import json
-import os
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from soci_bootstrap.configfiles.kubelet import ENDPOINT
 from soci_bootstrap.errors import UsageError
-from soci_bootstrap.paths import AGENT, CONTAINERD_ENDPOINT, NODEADM_DROPIN
 from soci_bootstrap.render import render
 from soci_bootstrap.render.kinds.userdata import LIMIT, RESERVED
 from soci_bootstrap.render.request import Document
@@ -42,15 +38,10 @@ def test_the_shell_part_stands_alone_unless_a_node_config_is_asked_for() -> None
     assert [kind for kind, _ in parts(render(make("userdata")))] == ["text/x-shellscript"]
 
 
-def test_node_config_parts_follow_the_shell_part() -> None:
-    request = make("userdata", node_config=NODE_CONFIG, static_node_config="v3")
-    found = parts(render(request))
-    assert [kind for kind, _ in found] == [
-        "text/x-shellscript",
-        "application/node.eks.aws",
-        "application/node.eks.aws",
-    ]
-    assert found[2][1].strip() == NODE_CONFIG.strip()
+def test_the_node_config_part_follows_the_shell_part() -> None:
+    found = parts(render(make("userdata", node_config=NODE_CONFIG)))
+    assert [kind for kind, _ in found] == ["text/x-shellscript", "application/node.eks.aws"]
+    assert found[1][1].strip() == NODE_CONFIG.strip()
 
 
 def test_a_part_has_only_a_content_type_and_no_encoding() -> None:
@@ -102,91 +93,6 @@ def test_a_part_that_holds_the_boundary_is_refused() -> None:
         render(make("userdata", node_config="--SOCI-BOOTSTRAP--\n"))
 
 
-@pytest.mark.parametrize("dialect", ["v2", "v3"])
-def test_the_static_recipe_wires_containerd_and_kubelet(dialect: str) -> None:
-    import tomli
-    import yaml
-
-    text = render(make("userdata", static_node_config=dialect, snapshotter_root='/da"ta'))
-    recipe = yaml.safe_load(parts(text)[1][1])
-    socket = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
-    assert recipe["spec"]["kubelet"]["config"]["imageServiceEndpoint"] == f"unix://{socket}"
-    containerd = tomli.loads(recipe["spec"]["containerd"]["config"])
-    assert containerd["proxy_plugins"]["soci"] == {
-        "type": "snapshot",
-        "address": socket,
-        "exports": {"root": '/da"ta'},
-    }
-    images = {
-        "v2": lambda: containerd["plugins"]["io.containerd.grpc.v1.cri"]["containerd"],
-        "v3": lambda: containerd["plugins"]["io.containerd.cri.v1.images"],
-    }[dialect]()
-    assert images == {
-        "snapshotter": "soci",
-        "disable_snapshot_annotations": False,
-        "discard_unpacked_layers": False,
-    }
-
-
-def static_shell_part(tmp_path: Path, dialect: str) -> str:
-    """The shell part beside a static recipe, with the node's paths below ``tmp_path``."""
-    script = parts(render(make("userdata", static_node_config=dialect)))[0][1]
-    return script.replace(AGENT, f"{tmp_path}/agent").replace(
-        os.path.dirname(NODEADM_DROPIN), f"{tmp_path}/nodeadm.d"
-    )
-
-
-@pytest.mark.subprocess
-@pytest.mark.parametrize("shell", ["dash", "bash"])
-@pytest.mark.parametrize("dialect", ["v2", "v3"])
-@pytest.mark.parametrize("status", [1, 2])
-def test_where_no_agent_came_the_static_recipe_is_overridden(
-    tmp_path: Path, dialect: str, status: int, shell: str
-) -> None:
-    import tomli
-
-    (tmp_path / "nodeadm.d").mkdir()
-    done = run_shell(static_shell_part(tmp_path, dialect), shell, status)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"install ended with status {status}\n" in done.stdout
-    assert done.stdout.endswith("puts pulls back on overlayfs\n")
-    (path,) = (tmp_path / "nodeadm.d").iterdir()
-    assert path.name == os.path.basename(NODEADM_DROPIN)
-    document = json.loads(path.read_text())
-    assert document["kind"] == "NodeConfig"
-    assert document["spec"]["kubelet"]["config"] == {ENDPOINT: CONTAINERD_ENDPOINT}
-    table = {
-        "v2": {"io.containerd.grpc.v1.cri": {"containerd": {"snapshotter": "overlayfs"}}},
-        "v3": {"io.containerd.cri.v1.images": {"snapshotter": "overlayfs"}},
-    }[dialect]
-    assert tomli.loads(document["spec"]["containerd"]["config"]) == {"plugins": table}
-
-
-@pytest.mark.subprocess
-@pytest.mark.parametrize(
-    ("agent", "dropins", "status"), [(True, True, 2), (False, False, 2), (False, True, 0)]
-)
-def test_the_static_recipe_stands_where_an_agent_sees_to_it(
-    tmp_path: Path, agent: bool, dropins: bool, status: int
-) -> None:
-    if agent:
-        (tmp_path / "agent").touch()
-    if dropins:
-        (tmp_path / "nodeadm.d").mkdir()
-    done = run_shell(static_shell_part(tmp_path, "v3"), status=status)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert list(tmp_path.glob("nodeadm.d/*")) == []
-
-
-@pytest.mark.subprocess
-def test_an_override_cut_short_writes_nothing(tmp_path: Path) -> None:
-    (tmp_path / "nodeadm.d").mkdir()
-    script = static_shell_part(tmp_path, "v3")
-    for length in range(script.index("\nif "), script.rindex("\nfi"), 5):
-        run_shell(script[:length], status=2)
-        assert list((tmp_path / "nodeadm.d").iterdir()) == []
-
-
 @pytest.mark.subprocess
 @pytest.mark.parametrize("shell", ["dash", "bash"])
 @pytest.mark.parametrize("status", [0, 1, 2])
@@ -214,12 +120,11 @@ def test_a_shell_part_cut_short_runs_nothing() -> None:
 @pytest.mark.subprocess
 def test_shellcheck_finds_nothing(tmp_path: Path) -> None:
     path = tmp_path / "part.sh"
-    for request in (make("userdata", ARGUMENTS), make("userdata", static_node_config="v3")):
-        path.write_text(parts(render(request))[0][1])
-        done = subprocess.run(
-            ["shellcheck", "-s", "sh", str(path)], capture_output=True, text=True, check=False, timeout=60
-        )
-        assert done.returncode == 0, done.stdout
+    path.write_text(parts(render(make("userdata", ARGUMENTS)))[0][1])
+    done = subprocess.run(
+        ["shellcheck", "-s", "sh", str(path)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_nothing_but_comments_stands_outside_the_subshell() -> None:

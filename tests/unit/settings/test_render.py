@@ -17,7 +17,7 @@ URL = "https://host.example:8443/a/soci-bootstrap.pyz"
         {"zipapp_url": "https://[fd00::1]/a.pyz"},
         {"zipapp_url": "https://[fd00::1]:8443/a.pyz"},
         {"zipapp_sha256": "AB" * 32},
-        {"static_node_config": "v3", "node_config": "/any/file"},
+        {"node_config": "/any/file"},
         {"kind": "ec2nodeclass", "instance_store_policy": "RAID0", "name": "gpu-1", "cluster_name": "Prod_1"},
         {"kind": "ec2nodeclass", "ami_version": "v20260724"},
         {"kind": "ssm-document", "cluster_name": "prod"},
@@ -41,7 +41,6 @@ def test_good_options_have_no_problems(options: dict[str, str]) -> None:
         ({"zipapp_url": "https://[fd00::1/a"}, "--zipapp-url"),
         ({"zipapp_url": "https://[$(id)]/a"}, "--zipapp-url"),
         ({"zipapp_sha256": "ab"}, "expected 64 hex digits"),
-        ({"static_node_config": "v4"}, "expected v2 or v3"),
         ({"kind": "ec2nodeclass", "instance_store_policy": "RAID1"}, "expected RAID0"),
         ({"kind": "ec2nodeclass", "name": "Upper"}, "--name"),
         ({"kind": "ec2nodeclass", "name": "ab"}, "--name"),
@@ -61,7 +60,6 @@ def test_an_option_that_the_document_has_no_place_for_is_refused(kind: str) -> N
     everything = RenderOptions(
         kind=kind,
         node_config="/f",
-        static_node_config="v2",
         instance_store_policy="RAID0",
         name="soci-nodes",
         cluster_name="prod",
@@ -70,14 +68,13 @@ def test_an_option_that_the_document_has_no_place_for_is_refused(kind: str) -> N
     text = "\n".join(problems(everything))
     data = kind in ("userdata", "ec2nodeclass", "launch-template", "terraform")
     assert ("--node-config has no place" in text) is not data
-    assert ("--static-node-config has no place" in text) is not data
     assert ("--instance-store-policy has no place" in text) is (kind != "ec2nodeclass")
     assert ("--cluster-name has no place" in text) is (kind not in ("ec2nodeclass", "ssm-document"))
     assert ("--name has no place" in text) is (kind == "userdata")
 
 
 def test_all_problems_are_told_at_once() -> None:
-    options = RenderOptions(kind="userdata", zipapp_url="x", zipapp_sha256="y", static_node_config="z")
+    options = RenderOptions(kind="packer", zipapp_url="x", zipapp_sha256="y", name="Z")
     assert len(problems(options)) == 3
 
 

@@ -229,7 +229,7 @@ def test_the_stronger_source_settles_what_excludes_each_other() -> None:
         ("doctor --force", "--force is not an option of doctor; it is for install"),
         ("render", "render needs KIND: one of userdata"),
         ("render userdta", "unknown KIND 'userdta'; did you mean userdata?"),
-        ("render userdata --static-node-config v4", "expected v2 or v3"),
+        ("render userdata --static-node-config v3", "unknown option --static-node-config"),
         ("mirror", "mirror needs DEST"),
         (f"mirror /d --sha256 {DIGEST}", "needs --soci-version and --arch"),
         ("install --config /does/not/exist", "found no file /does/not/exist"),
