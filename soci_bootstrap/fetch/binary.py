@@ -71,13 +71,12 @@ def fetch_binary(
         policy: when to try again.
 
     Raises:
-        UsageError: the request can't be served safely whatever the network; see ``Request.check``.
+        UsageError: nothing would prove that the archive is the one asked for; see ``Request.unsafe``.
         FetchError: nothing could be fetched, or it could not be written.
         DigestMismatchError: final.
         ArchiveError: the archive is not one that we take anything from.
         DeadlineError: the time is up.
     """
-    request.check()
     expected = expected_digest(request, deadline, console, environ, policy)
     origin = source(request.location(), environ)
     console.info(f"fetching {origin.name}")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
-from soci_bootstrap.errors import ArchiveError, DigestMismatchError, FetchError
+from soci_bootstrap.errors import ArchiveError, DigestMismatchError, FetchError, UsageError
 from soci_bootstrap.fetch.download import Download
 from soci_bootstrap.fetch.release import Request, asset_path, pinned_as
 from soci_bootstrap.fetch.retry import RetryPolicy
@@ -36,11 +36,15 @@ def expected_digest(
     """What is given or pinned, else what stands beside the archive as ``.sha256sum``, with a warning.
 
     Raises:
+        UsageError: nobody would be asked who can be believed.
         FetchError: there is none, or it is not one.
     """
     known = request.digest()
     if known is not None:
         return Expected(known, "--sha256" if request.sha256 else "pinned in soci-bootstrap")
+    unsafe = request.unsafe()
+    if unsafe is not None:
+        raise UsageError([unsafe])
     base, question, query = request.location().partition("?")
     location = f"{base}.sha256sum{question}{query}"
     download = Download(source(location, environ), deadline, console, policy=policy, limit=_SIDECAR_LIMIT)

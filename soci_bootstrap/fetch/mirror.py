@@ -96,7 +96,7 @@ def mirror(
     """Bring ``requests``, the zipapp and the stub to ``destination``.
 
     Args:
-        requests: checked already.
+        requests: which releases, from where.
         destination: a directory, ``file://`` or ``s3://`` URL.
         deadline: bounds everything.
         console: progress.

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from soci_bootstrap.errors import UsageError
-from soci_bootstrap.redact import redact_url
 
 SCHEMES = ("https", "http", "s3", "file")
 #: A zipapp's URL: what may stand in one, minus the characters that shells, HCL or SSM would act upon.
@@ -79,13 +78,13 @@ def parse_version(text: str) -> tuple[int, int, int]:
 
 
 def canonical(text: str) -> str:
-    """``v0.15.0`` as ``0.15.0``, the form all else here takes; raises as ``parse_version``."""
+    """``v0.15.0`` as ``0.15.0``, the form that all else takes; raises as ``parse_version``."""
     return ".".join(map(str, parse_version(text)))
 
 
 def pinned_digest(version: str, arch: str) -> str | None:
     """The archive's sha256 in lower-case hex, None for a version or architecture not pinned."""
-    return PINNED.get(canonical(version), {}).get(arch)
+    return PINNED.get(version, {}).get(arch)
 
 
 def pinned_as(digest: str) -> str | None:
@@ -99,13 +98,12 @@ def pinned_as(digest: str) -> str | None:
 
 def asset_path(version: str, arch: str) -> str:
     """Where the archive stands below ``UPSTREAM`` and below any ``--mirror``."""
-    plain = canonical(version)
-    return f"v{plain}/soci-snapshotter-{plain}-linux-{arch}.tar.gz"
+    return f"v{version}/soci-snapshotter-{version}-linux-{arch}.tar.gz"
 
 
 @dataclass(frozen=True)
 class Request:
-    """One release of SOCI."""
+    """One release of SOCI, of values that settings have checked."""
 
     version: str
     arch: str
@@ -118,7 +116,7 @@ class Request:
 
     def digest(self) -> str | None:
         """What the archive must hash to, where that is known beforehand; ``sha256`` goes first."""
-        return self.sha256.lower() if self.sha256 else pinned_digest(self.version, self.arch)
+        return self.sha256 or pinned_digest(self.version, self.arch)
 
     def location(self) -> str:
         """The URL or path of the archive. A mirror's query string, such as a SAS token, stays at the end."""
@@ -132,53 +130,13 @@ class Request:
         scheme, separator, _ = self.location().partition("://")
         return not separator or scheme.lower() == "file"
 
-    def check(self) -> None:
-        """See that it can be served safely, before anything is changed or asked of the network.
-
-        Raises:
-            UsageError: with every problem found.
-        """
-        problems = self.problems()
-        if problems:
-            raise UsageError(problems)
-
-    def problems(self) -> list[str]:
-        """Why it can't be served safely, whatever the network; empty if it can."""
-        problems: list[str] = []
-        try:
-            parse_version(self.version)
-        except UsageError as error:
-            problems.extend(error.problems)
-        if self.arch not in ARCHITECTURES:
-            problems.append(f"unknown architecture {self.arch[:40]!r}: expected {' or '.join(ARCHITECTURES)}")
-        if self.sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", self.sha256):
-            problems.append(f"--sha256 {self.sha256[:80]!r} is no digest: expected 64 hexadecimal digits")
-        if self.mirror is not None and self.tarball is not None:
-            problems.append("both --mirror and --tarball are given: expected one of them")
-        return problems or self._unsafe()
-
-    def _unsafe(self) -> list[str]:
-        scheme = self.mirror.split("://", 1)[0].lower() if self.mirror and "://" in self.mirror else ""
-        if scheme and scheme not in SCHEMES:
-            schemes = ", ".join(f"{known}://" for known in SCHEMES)
-            return [f"--mirror {redact_url(self.mirror or '')}: expected {schemes} or a directory"]
-        if scheme in ("https", "http") and not _is_url(self.mirror or ""):
-            return [f"--mirror {redact_url(self.mirror or '')} is not a URL: expected https://host/path"]
+    def unsafe(self) -> str | None:
+        """Tell why nothing would prove that the archive is the one asked for; None where something does."""
         if self.digest() is not None:
-            return []
-        what = f"the digest of SOCI {self.version} is not pinned"
-        if scheme == "http":
-            return [f"--mirror is plain http and {what}: give it with --sha256, or use https"]
+            return None
+        unpinned = f"the digest of SOCI {self.version} is not pinned"
         if self.tarball is not None:
-            return [f"--tarball is given and {what}: give it with --sha256"]
-        return []
-
-
-def _is_url(text: str) -> bool:
-    from urllib.parse import urlsplit
-
-    try:
-        parts = urlsplit(text)
-        return bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        return False
+            return f"--tarball is given and {unpinned}: give it with --sha256"
+        if (self.mirror or "").lower().startswith("http://"):
+            return f"--mirror is plain http and {unpinned}: give it with --sha256, or use https"
+        return None

@@ -172,13 +172,15 @@ def _disagreements(settings: Settings, chosen: Mapping[str, Given]) -> Iterator[
         yield "--sha256 with mirror needs --soci-version and --arch: a digest is of one archive"
     if settings.command in _FETCHING:
         # Told before anything is rendered or put in place. A pinned version is so for both architectures.
-        yield from Request(
+        unsafe = Request(
             settings.soci_version or release.NEWEST,
             settings.arch or release.ARCHITECTURES[0],
             sha256=settings.sha256,
             mirror=settings.mirror,
             tarball=settings.tarball,
-        ).problems()
+        ).unsafe()
+        if unsafe is not None:
+            yield unsafe
 
 
 def _render_options(line: CommandLine, values: dict[str, object]) -> RenderOptions:

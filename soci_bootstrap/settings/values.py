@@ -22,6 +22,9 @@ SET_KEYS = ("<set>",)
 
 _NUMBER = re.compile(r"^\s*\d{1,9}(\.\d{1,9})?\s*$", re.ASCII)
 _DIGEST = re.compile(r"^[0-9a-fA-F]{64}$")
+_OBJECT_NAME = re.compile(r"[a-z][a-z0-9-]{1,61}[a-z0-9]")
+_CLUSTER_NAME = re.compile(r"[0-9A-Za-z][A-Za-z0-9_-]{0,99}")
+_AMI_VERSION = re.compile(r"latest|v[0-9]{8}")
 
 
 def text(value: object) -> str:
@@ -105,7 +108,49 @@ def mirror(value: object) -> str:
     if separator and (scheme.lower() not in SCHEMES or not rest.strip("/")):
         schemes = ", ".join(f"{known}://" for known in SCHEMES)
         raise ValueError(f"found {redact_url(base)!r}, expected {schemes} and a place, or a directory")
+    if separator and scheme.lower() in ("https", "http") and not _is_url(base):
+        raise ValueError(f"{redact_url(base)!r} is not a URL: expected https://host/path")
     return base
+
+
+def _is_url(text: str) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def zipapp_url(value: object) -> str:
+    """A URL that can stand in a rendered document and in the stub's shell."""
+    from soci_bootstrap.fetch.release import ZIPAPP_URL
+
+    return _matching(value, ZIPAPP_URL, "an https:// or s3:// URL of the zipapp")
+
+
+def object_name(value: object) -> str:
+    """A name that a Kubernetes object, a launch template, an SSM document and an AMI may all have."""
+    expected = "3 to 63 lower-case letters, digits and hyphens, a letter first and no hyphen last"
+    return _matching(value, _OBJECT_NAME, expected)
+
+
+def cluster_name(value: object) -> str:
+    """A cluster's name, by the EKS API's own rule."""
+    expected = "at most 100 letters, digits, hyphens and underscores, a letter or digit first"
+    return _matching(value, _CLUSTER_NAME, expected)
+
+
+def ami_version(value: object) -> str:
+    """A release of the AL2023 EKS AMI."""
+    return _matching(value, _AMI_VERSION, "latest or a release like v20260724")
+
+
+def _matching(value: object, pattern: re.Pattern[str], expected: str) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise ValueError(f"found {value!r}, expected {expected}")
+    return value
 
 
 def seconds(value: object) -> float:

@@ -18,7 +18,7 @@ def run(settings: Settings, console: Console) -> MirrorResult:
     """Fetch what is missing; whatever fails, the rest is still fetched.
 
     Raises:
-        UsageError: DEST is no place to write to, or a release can't be fetched safely.
+        UsageError: DEST is no place to write to.
     """
     seconds = settings.deadline if "deadline" in settings.given else PATIENCE
     if (settings.mirror or "").rstrip("/") == (settings.operand or "").rstrip("/"):
@@ -29,18 +29,11 @@ def run(settings: Settings, console: Console) -> MirrorResult:
 
 
 def wanted(settings: Settings) -> tuple[Request, ...]:
-    """Every pinned version and architecture, or those that were asked for.
-
-    Raises:
-        UsageError: one of them can't be fetched safely.
-    """
+    """Every pinned version and architecture, or those that were asked for."""
     versions = (settings.soci_version,) if settings.soci_version else tuple(release.PINNED)
     architectures = (settings.arch,) if settings.arch else release.ARCHITECTURES
-    requests = tuple(
-        Request(release.canonical(version), arch, sha256=settings.sha256, mirror=settings.mirror)
+    return tuple(
+        Request(version, arch, sha256=settings.sha256, mirror=settings.mirror)
         for version in versions
         for arch in architectures
     )
-    for request in requests:
-        request.check()
-    return requests

@@ -69,7 +69,7 @@ def test_in_a_checkout_the_digest_is_that_of_what_was_built(
 
 def test_without_a_url_nothing_is_rendered_and_every_problem_is_told() -> None:
     with pytest.raises(UsageError) as caught:
-        rendered("userdata", "--name", "Bad", "--node-config", "/nowhere")
+        rendered("userdata", "--name", "nodes", "--node-config", "/nowhere")
     told = str(caught.value)
     for part in ("--zipapp-url is missing", "--name has no place", "can't read /nowhere"):
         assert part in told

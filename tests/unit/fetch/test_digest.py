@@ -60,5 +60,5 @@ def test_the_digest_that_is_given_overrides_the_pinned_one(run, tmp_path) -> Non
     assert "d34f610d88b19bec1fa4e0591e2ec0950c0bca73a16a66c56dffe843aa6611fa (pinned" in str(caught.value)
     # What lies in a directory of the user's is not ours to delete.
     assert "deleted" not in str(caught.value)
-    run(Request("0.15.0", "amd64", sha256=DIGEST.upper(), mirror=str(tmp_path)))
+    run(Request("0.15.0", "amd64", sha256=DIGEST, mirror=str(tmp_path)))
     assert run.staged.read_bytes() == servers.PROGRAM

@@ -52,7 +52,7 @@ def test_versions_without_parallel_pull(text: str) -> None:
 def test_every_pin_is_a_digest_of_a_version_that_we_take() -> None:
     digests = []
     for version, pins in release.PINNED.items():
-        assert release.canonical(version) == version
+        assert release.canonical(f"v{version}") == release.canonical(version) == version
         assert set(pins) == set(release.ARCHITECTURES)
         digests += pins.values()
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
@@ -64,7 +64,7 @@ def test_newest_is_the_newest_pinned() -> None:
 
 
 def test_pinned_digest() -> None:
-    digest = release.pinned_digest("v0.15.0", "arm64")
+    digest = release.pinned_digest("0.15.0", "arm64")
     assert digest == "3b562de8c4caf7470d614f6bd9268951d054e3f53c3a11acf5281269d0023bb8"
     assert release.pinned_as(digest) == "0.15.0 arm64"
     assert release.pinned_digest("0.15.1", "amd64") is None
@@ -73,4 +73,4 @@ def test_pinned_digest() -> None:
 
 
 def test_asset_path() -> None:
-    assert release.asset_path("v0.12.1", "amd64") == "v0.12.1/soci-snapshotter-0.12.1-linux-amd64.tar.gz"
+    assert release.asset_path("0.12.1", "amd64") == "v0.12.1/soci-snapshotter-0.12.1-linux-amd64.tar.gz"

@@ -1,57 +1,76 @@
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
+from soci_bootstrap.errors import UsageError
+from soci_bootstrap.settings import Settings, load
 from soci_bootstrap.settings.options import OPTIONS, RENDER_KINDS
-from soci_bootstrap.settings.render import KINDS, RenderOptions, problems
+from soci_bootstrap.settings.render import KINDS, RenderOptions, misplaced
 
 URL = "https://host.example:8443/a/soci-bootstrap.pyz"
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"zipapp_url": URL},
-        {"zipapp_url": "s3://my-bucket/a/b.pyz"},
-        {"zipapp_url": f"{URL}?versionId=a%2Fb&x=1"},
-        {"zipapp_url": "https://[fd00::1]/a.pyz"},
-        {"zipapp_url": "https://[fd00::1]:8443/a.pyz"},
-        {"zipapp_sha256": "AB" * 32},
-        {"node_config": "/any/file"},
-        {"kind": "ec2nodeclass", "instance_store_policy": "RAID0", "name": "gpu-1", "cluster_name": "Prod_1"},
-        {"kind": "ec2nodeclass", "ami_version": "v20260724"},
-        {"kind": "ssm-document", "cluster_name": "prod"},
-    ],
-)
-def test_good_options_have_no_problems(options: dict[str, str]) -> None:
-    assert problems(RenderOptions(**{"kind": "userdata", **options})) == []
+def loaded(*argv: str) -> Settings:
+    def read_file(path: str) -> bytes:
+        raise FileNotFoundError(path)
+
+    return load(argv, {}, read_file)
 
 
 @pytest.mark.parametrize(
-    ("options", "part"),
+    ("kind", "name", "value"),
     [
-        ({"kind": "cloudformation"}, "expected one of userdata"),
-        ({"kind": ""}, "found 'no kind'"),
-        ({"zipapp_url": "http://host.example/a.pyz"}, "expected an https:// or s3:// URL"),
-        ({"zipapp_url": "file:///a.pyz"}, "--zipapp-url"),
-        ({"zipapp_url": "https://host.example/a'b"}, "--zipapp-url"),
-        ({"zipapp_url": "https://host.example/${x}"}, "--zipapp-url"),
-        ({"zipapp_url": "https://user:pass@host.example/a"}, "--zipapp-url"),
-        ({"zipapp_url": "https://host.example/a\n"}, "--zipapp-url"),
-        ({"zipapp_url": "https://[fd00::1/a"}, "--zipapp-url"),
-        ({"zipapp_url": "https://[$(id)]/a"}, "--zipapp-url"),
-        ({"zipapp_sha256": "ab"}, "expected 64 hex digits"),
-        ({"kind": "ec2nodeclass", "instance_store_policy": "RAID1"}, "expected RAID0"),
-        ({"kind": "ec2nodeclass", "name": "Upper"}, "--name"),
-        ({"kind": "ec2nodeclass", "name": "ab"}, "--name"),
-        ({"kind": "ec2nodeclass", "name": "a" * 64}, "--name"),
-        ({"kind": "ec2nodeclass", "name": "nodes-"}, "--name"),
-        ({"kind": "ec2nodeclass", "cluster_name": "a b"}, "--cluster-name"),
-        ({"kind": "ec2nodeclass", "ami_version": "2023"}, "--ami-version"),
+        ("userdata", "zipapp-url", URL),
+        ("userdata", "zipapp-url", "s3://my-bucket/a/b.pyz"),
+        ("userdata", "zipapp-url", f"{URL}?versionId=a%2Fb&x=1"),
+        ("userdata", "zipapp-url", "https://[fd00::1]/a.pyz"),
+        ("userdata", "zipapp-url", "https://[fd00::1]:8443/a.pyz"),
+        ("userdata", "node-config", "/any/file"),
+        ("ec2nodeclass", "instance-store-policy", "RAID0"),
+        ("ec2nodeclass", "name", "gpu-1"),
+        ("ec2nodeclass", "cluster-name", "Prod_1"),
+        ("ec2nodeclass", "ami-version", "v20260724"),
+        ("ec2nodeclass", "ami-version", "latest"),
+        ("ssm-document", "cluster-name", "prod"),
     ],
 )
-def test_a_bad_value_says_what_was_expected(options: dict[str, str], part: str) -> None:
-    (problem,) = problems(RenderOptions(**{"kind": "userdata", **options}))
+def test_good_values_are_taken_as_they_are(kind: str, name: str, value: str) -> None:
+    options = loaded("render", kind, f"--{name}", value).render
+    assert getattr(options, name.replace("-", "_")) == value
+    assert list(misplaced(options)) == []
+
+
+def test_a_digest_is_taken_in_lower_case() -> None:
+    assert loaded("render", "userdata", "--zipapp-sha256", "AB" * 32).render.zipapp_sha256 == "ab" * 32
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "part"),
+    [
+        ("zipapp-url", "http://host.example/a.pyz", "expected an https:// or s3:// URL"),
+        ("zipapp-url", "file:///a.pyz", "--zipapp-url"),
+        ("zipapp-url", "https://host.example/a'b", "--zipapp-url"),
+        ("zipapp-url", "https://host.example/${x}", "--zipapp-url"),
+        ("zipapp-url", "https://user:pass@host.example/a", "--zipapp-url"),
+        ("zipapp-url", "https://host.example/a\n", "--zipapp-url"),
+        ("zipapp-url", "https://[fd00::1/a", "--zipapp-url"),
+        ("zipapp-url", "https://[$(id)]/a", "--zipapp-url"),
+        ("zipapp-sha256", "ab", "expected 64 hex digits"),
+        ("instance-store-policy", "RAID1", "expected RAID0"),
+        ("name", "Upper", "--name: found 'Upper', expected 3 to 63 lower-case letters"),
+        ("name", "ab", "--name"),
+        ("name", "a" * 64, "--name"),
+        ("name", "nodes-", "--name"),
+        ("cluster-name", "a b", "--cluster-name: found 'a b', expected at most 100 letters"),
+        ("ami-version", "2023", "--ami-version: found '2023', expected latest or a release like"),
+    ],
+)
+def test_a_bad_value_says_what_was_expected(name: str, value: str, part: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        loaded("render", "ec2nodeclass", f"--{name}", value)
+    (problem,) = caught.value.problems
     assert part in problem
 
 
@@ -65,7 +84,7 @@ def test_an_option_that_the_document_has_no_place_for_is_refused(kind: str) -> N
         cluster_name="prod",
         ami_version="latest",
     )
-    text = "\n".join(problems(everything))
+    text = "\n".join(misplaced(everything))
     data = kind in ("userdata", "ec2nodeclass", "launch-template", "terraform")
     assert ("--node-config has no place" in text) is not data
     assert ("--instance-store-policy has no place" in text) is (kind != "ec2nodeclass")
@@ -74,13 +93,12 @@ def test_an_option_that_the_document_has_no_place_for_is_refused(kind: str) -> N
 
 
 def test_all_problems_are_told_at_once() -> None:
-    options = RenderOptions(kind="packer", zipapp_url="x", zipapp_sha256="y", name="Z")
-    assert len(problems(options)) == 3
+    with pytest.raises(UsageError) as caught:
+        loaded("render", "packer", "--zipapp-url", "x", "--zipapp-sha256", "y", "--name", "Z")
+    assert len(caught.value.problems) == 3
 
 
 def test_the_command_line_knows_the_same_kinds_and_options() -> None:
-    from dataclasses import fields
-
     assert RENDER_KINDS == KINDS
     flags = {option.attribute for option in OPTIONS if option.commands == ("render",)}
     assert flags == {field.name for field in fields(RenderOptions)} - {"kind"}
