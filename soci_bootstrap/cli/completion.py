@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from soci_bootstrap.configfiles.soci_rules import SETTABLE
 from soci_bootstrap.settings import values
-from soci_bootstrap.settings.options import COMMAND_NAMES, COMMANDS, OPTIONS, Command, Option, options_of
+from soci_bootstrap.settings.commands import COMMAND_NAMES, COMMANDS, Command
+from soci_bootstrap.settings.options import OPTIONS, Option, options_of
 
 
 def script(shell: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from soci_bootstrap import paths
-from soci_bootstrap.settings.options import COMMANDS, ENVIRONMENT_PREFIX, OPTIONS, Option, command, options_of
+from soci_bootstrap.settings.commands import COMMANDS, command
+from soci_bootstrap.settings.options import ENVIRONMENT_PREFIX, OPTIONS, Option, options_of
 
 _FILES = (
     (paths.SETTINGS, "settings, in TOML, with the names of the options; [set] is a table"),

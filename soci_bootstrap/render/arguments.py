@@ -7,22 +7,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from soci_bootstrap.configfiles.soci_rules import GZIP_ARGS_KEY
+from soci_bootstrap.settings.options import OPTIONS
 
 if TYPE_CHECKING:
     from soci_bootstrap.settings import Settings
-
-# What changes a node's behaviour. Left out is what concerns this run alone, and the node that
-# `config` is asked about.
-_FLAGS = (
-    ("--soci-version", "soci_version"),
-    ("--mirror", "mirror"),
-    ("--tarball", "tarball"),
-    ("--sha256", "sha256"),
-    ("--wiring", "wiring"),
-    ("--snapshotter-root", "snapshotter_root"),
-    ("--decompressor", "decompressor"),
-    ("--deadline", "deadline"),
-)
 
 
 def install_arguments(settings: Settings) -> tuple[str, ...]:
@@ -31,20 +19,23 @@ def install_arguments(settings: Settings) -> tuple[str, ...]:
 
 
 def _arguments(settings: Settings) -> Iterator[str]:
-    for flag, name in _FLAGS:
-        if name in settings.given:
-            yield flag
-            yield _text(getattr(settings, name))
+    for option in OPTIONS:
+        if not option.for_nodes:
+            continue
+        if option.name == "set":
+            yield from _pull(settings)
+        elif not option.metavar:
+            yield from (option.flag,) if getattr(settings, option.attribute) else ()
+        elif option.attribute in settings.given:
+            yield from (option.flag, _text(getattr(settings, option.attribute)))
+
+
+def _pull(settings: Settings) -> Iterator[str]:
     pull = dict(settings.parallel_pull)
     if settings.decompressor_args is not None:
         pull[GZIP_ARGS_KEY] = json.dumps(settings.decompressor_args)
     for key in sorted(pull):
-        yield "--set"
-        yield f"{key}={_text(pull[key])}"
-    if settings.strict:
-        yield "--strict"
-    if settings.force:
-        yield "--force"
+        yield from ("--set", f"{key}={_text(pull[key])}")
 
 
 def _text(value: object) -> str:

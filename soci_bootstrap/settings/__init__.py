@@ -197,16 +197,8 @@ def _mapping(value: object) -> Mapping[str, object]:
     return value if isinstance(value, Mapping) else {}
 
 
-LASTING = (
-    "soci_version",
-    "wiring",
-    "snapshotter_root",
-    "parallel_pull",
-    "decompressor",
-    "decompressor_args",
-    "force",
-)
-"""What the boot-time unit goes on doing, so what the record keeps."""
+LASTING = tuple(name for option in OPTIONS if option.lasting for name in option.fields)
+"""Fields that the record keeps, since the boot-time unit goes on doing what they say."""
 
 
 def to_json(settings: Settings) -> dict[str, object]:

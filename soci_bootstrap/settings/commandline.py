@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from soci_bootstrap.configfiles.soci_rules import SETTABLE
-from soci_bootstrap.settings.options import COMMAND_NAMES, OPTIONS, Option, command, options_of
+from soci_bootstrap.settings.commands import COMMAND_NAMES, KINDS, command
+from soci_bootstrap.settings.options import OPTIONS, Option, options_of
 from soci_bootstrap.suggest import closest, hint, hint_or_all
 
 _BY_FLAG = {option.flag: option for option in OPTIONS}
@@ -121,9 +122,15 @@ def _operands(line: CommandLine, words: list[str]) -> None:
 
 
 def _belongs(line: CommandLine) -> None:
+    """Refuse an option that the command or the document has no place for."""
     taken = options_of(line.command)
     for option, _ in line.given:
         if option not in taken:
             line.problems.append(
                 f"{option.flag} is not an option of {line.command}; it is for {', '.join(option.commands)}"
+            )
+        elif option.kinds and line.operand in KINDS and line.operand not in option.kinds:
+            line.problems.append(
+                f"{option.flag} has no place in a {line.operand} document; "
+                f"it is for {', '.join(option.kinds)}"
             )

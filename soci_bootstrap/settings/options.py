@@ -1,32 +1,17 @@
-"""Every command and option, once: flags, environment, file, help, completion and man page read this."""
+"""Every option, once: flags, environment, file, record, rendered documents, help and completion read this."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from soci_bootstrap.fetch.release import ARCHITECTURES
 from soci_bootstrap.settings import values
+from soci_bootstrap.settings.commands import KINDS
 
 ENVIRONMENT_PREFIX = "SOCI_BOOTSTRAP_"
 STUB_ENVIRONMENT = ("SOCI_BOOTSTRAP_ZIPAPP_URL", "SOCI_BOOTSTRAP_ZIPAPP_SHA256")
 """The stub's: every command but `render`, which has options of these names, ignores them."""
-
-
-@dataclass(frozen=True)
-class Command:
-    """One command.
-
-    Attributes:
-        name: as typed.
-        summary: one line of help.
-        operand: metavar of the one operand that it needs, empty for none.
-        choices: what the operand may be, empty for anything.
-    """
-
-    name: str
-    summary: str
-    operand: str = ""
-    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -45,6 +30,9 @@ class Option:
         choices: what shells complete it with; ``values.FILES`` or ``values.DIRECTORIES`` for paths.
         filed: whether the environment and the file may give it; for ``--config`` and ``--root``
             the environment alone can, since they say where the file is.
+        lasting: whether the record keeps it, since the boot-time unit goes on doing it.
+        for_nodes: whether `render` passes it on to the nodes' agents, since it changes what they do.
+        kinds: documents that have a place for it, empty for all; a flag of another kind is refused.
     """
 
     name: str
@@ -55,6 +43,9 @@ class Option:
     short: str = ""
     choices: tuple[str, ...] = ()
     filed: bool = True
+    lasting: bool = False
+    for_nodes: bool = False
+    kinds: tuple[str, ...] = ()
 
     @property
     def flag(self) -> str:
@@ -63,8 +54,13 @@ class Option:
 
     @property
     def attribute(self) -> str:
-        """Its name in ``Settings``."""
+        """Its name among the values that were given."""
         return self.name.replace("-", "_")
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of ``Settings`` that hold its value."""
+        return ("parallel_pull", "decompressor_args") if self.name == "set" else (self.attribute,)
 
     @property
     def variable(self) -> str:
@@ -73,36 +69,9 @@ class Option:
 
 
 WIRINGS = ("auto", "nodeadm", "direct", "none")
-ARCHITECTURES = ("amd64", "arm64")
 DECOMPRESSORS = ("auto", "igzip", "isal", "unpigz", "none")
-RENDER_KINDS = (
-    "userdata",
-    "ec2nodeclass",
-    "launch-template",
-    "terraform",
-    "ssm-document",
-    "image-builder",
-    "packer",
-)
-
-COMMANDS = (
-    Command("install", "turn on SOCI's parallel pull on this node; what userData runs"),
-    Command("bake", "the same into an image: nothing is started, and each boot tunes and wires"),
-    Command("plan", "what install would do here, as steps and diffs; exit 0 nothing, 3 changes pending"),
-    Command(
-        "doctor", "is this node pulling with SOCI, and if not, why; exit 0, 1 broken, 2 degraded or pending"
-    ),
-    Command("rollback", "put the node back as it was before the first install"),
-    Command("render", "a document that installs it where nodes start", "KIND", RENDER_KINDS),
-    Command("mirror", "fetch and verify the pinned releases into a directory or an s3:// prefix", "DEST"),
-    Command("config", "print the config.toml that this node, or another, would get"),
-    Command("completion", "print a completion script", "SHELL", ("bash", "zsh")),
-    Command("man", "print the manual page"),
-)
-COMMAND_NAMES = tuple(command.name for command in COMMANDS)
-
-UNPRIVILEGED = ("plan", "doctor", "render", "mirror", "config")
-"""Commands for everybody: what they can't see is marked as such."""
+_WITH_USER_DATA = ("userdata", "ec2nodeclass", "launch-template", "terraform")
+_NODE_CLASS = ("ec2nodeclass",)
 
 _WORKING = ("install", "bake", "plan", "doctor", "rollback", "render", "mirror", "config")
 _NODE = ("install", "bake", "plan", "config", "render")
@@ -125,6 +94,8 @@ OPTIONS = (
         values.version,
         (*_NODE, "mirror"),
         "V",
+        lasting=True,
+        for_nodes=True,
     ),
     Option(
         "mirror",
@@ -133,10 +104,24 @@ OPTIONS = (
         (*_NODE, "mirror"),
         "URL|DIR",
         choices=values.DIRECTORIES,
+        for_nodes=True,
     ),
-    Option("tarball", "take the release from this archive", values.text, _NODE, "FILE", choices=values.FILES),
     Option(
-        "sha256", "the archive's digest; overrides the pinned one", values.digest, (*_NODE, "mirror"), "HEX"
+        "tarball",
+        "take the release from this archive",
+        values.text,
+        _NODE,
+        "FILE",
+        choices=values.FILES,
+        for_nodes=True,
+    ),
+    Option(
+        "sha256",
+        "the archive's digest; overrides the pinned one",
+        values.digest,
+        (*_NODE, "mirror"),
+        "HEX",
+        for_nodes=True,
     ),
     Option(
         "arch",
@@ -153,15 +138,17 @@ OPTIONS = (
         _NODE,
         "HOW",
         choices=WIRINGS,
+        lasting=True,
+        for_nodes=True,
     ),
-    Option("snapshotter-root", "SOCI's root directory on the node", values.node_path, _NODE, "DIR"),
     Option(
-        "set",
-        "set one of SOCI's parallel-pull keys; may be repeated",
-        values.text,
+        "snapshotter-root",
+        "SOCI's root directory on the node",
+        values.node_path,
         _NODE,
-        "KEY=VALUE",
-        choices=values.SET_KEYS,
+        "DIR",
+        lasting=True,
+        for_nodes=True,
     ),
     Option(
         "decompressor",
@@ -170,6 +157,8 @@ OPTIONS = (
         _NODE,
         "WHICH",
         choices=DECOMPRESSORS,
+        lasting=True,
+        for_nodes=True,
     ),
     Option(
         "deadline",
@@ -177,6 +166,17 @@ OPTIONS = (
         values.seconds,
         ("install", "bake", "plan", "rollback", "mirror", "render"),
         "SECONDS",
+        for_nodes=True,
+    ),
+    Option(
+        "set",
+        "set one of SOCI's parallel-pull keys; may be repeated",
+        values.text,
+        _NODE,
+        "KEY=VALUE",
+        choices=values.SET_KEYS,
+        lasting=True,
+        for_nodes=True,
     ),
     Option("vcpus", "tune for a node of N vCPUs; with config or --root", values.count, _MACHINE, "N"),
     Option(
@@ -186,12 +186,14 @@ OPTIONS = (
         _MACHINE,
         "N",
     ),
-    Option("strict", "fail with 1 instead of failing open with 2", values.boolean, _NODE),
+    Option("strict", "fail with 1 instead of failing open with 2", values.boolean, _NODE, for_nodes=True),
     Option(
         "force",
         "go on where it is refused for the sake of workloads, images or edits",
         values.boolean,
         (*_NODE, "rollback"),
+        lasting=True,
+        for_nodes=True,
     ),
     Option(
         "bundle",
@@ -216,6 +218,7 @@ OPTIONS = (
         ("render",),
         "FILE",
         choices=values.FILES,
+        kinds=_WITH_USER_DATA,
     ),
     Option(
         "instance-store-policy",
@@ -224,15 +227,31 @@ OPTIONS = (
         ("render",),
         "RAID0",
         choices=("RAID0",),
+        kinds=_NODE_CLASS,
     ),
-    Option("name", "what the rendered object is called", values.object_name, ("render",), "NAME"),
-    Option("cluster-name", "the cluster of an EC2NodeClass", values.cluster_name, ("render",), "NAME"),
+    Option(
+        "name",
+        "what the rendered object is called",
+        values.object_name,
+        ("render",),
+        "NAME",
+        kinds=tuple(kind for kind in KINDS if kind != "userdata"),
+    ),
+    Option(
+        "cluster-name",
+        "the cluster of an EC2NodeClass",
+        values.cluster_name,
+        ("render",),
+        "NAME",
+        kinds=("ec2nodeclass", "ssm-document"),
+    ),
     Option(
         "ami-version",
         "the AL2023 AMI of an EC2NodeClass: latest or vYYYYMMDD",
         values.ami_version,
         ("render",),
         "VERSION",
+        kinds=_NODE_CLASS,
     ),
     Option(
         "config",
@@ -247,11 +266,6 @@ OPTIONS = (
     Option("verbose", "every detail on stderr", values.boolean, _WORKING, short="v"),
     Option("quiet", "errors and warnings only", values.boolean, _WORKING, short="q"),
 )
-
-
-def command(name: str) -> Command | None:
-    """The command of that name."""
-    return next((known for known in COMMANDS if known.name == name), None)
 
 
 def options_of(name: str) -> tuple[Option, ...]:

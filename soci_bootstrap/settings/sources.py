@@ -10,13 +10,8 @@ from soci_bootstrap import paths
 from soci_bootstrap.configfiles import soci_rules
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.settings.commandline import CommandLine
-from soci_bootstrap.settings.options import (
-    ENVIRONMENT_PREFIX,
-    OPTIONS,
-    STUB_ENVIRONMENT,
-    UNPRIVILEGED,
-    Option,
-)
+from soci_bootstrap.settings.commands import UNPRIVILEGED
+from soci_bootstrap.settings.options import ENVIRONMENT_PREFIX, OPTIONS, STUB_ENVIRONMENT, Option
 from soci_bootstrap.suggest import hint
 
 ReadFile = Callable[[str], bytes]

@@ -12,7 +12,6 @@ from soci_bootstrap.render import render
 from soci_bootstrap.render.arguments import install_arguments
 from soci_bootstrap.render.request import Document
 from soci_bootstrap.settings import Settings
-from soci_bootstrap.settings.render import misplaced
 from soci_bootstrap.system.console import Console
 
 # Control characters, and those that YAML 1.1 takes for the end of a line.
@@ -63,7 +62,7 @@ def run(settings: Settings, console: Console) -> Result:
 def _request(settings: Settings) -> Document:
     options = settings.render
     arguments = install_arguments(settings)
-    found = list(misplaced(options))
+    found: list[str] = []
     if options.zipapp_url is None:
         found.append("--zipapp-url is missing: nodes need the https:// or s3:// URL to fetch the zipapp from")
     found.extend(

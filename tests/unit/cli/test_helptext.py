@@ -9,7 +9,8 @@ from soci_bootstrap import cli
 from soci_bootstrap.cli import completion, helptext
 from soci_bootstrap.configfiles.soci_rules import SETTABLE
 from soci_bootstrap.settings import commandline
-from soci_bootstrap.settings.options import COMMAND_NAMES, COMMANDS, OPTIONS, options_of
+from soci_bootstrap.settings.commands import COMMAND_NAMES, COMMANDS
+from soci_bootstrap.settings.options import OPTIONS, options_of
 from soci_bootstrap.system import resources
 
 

@@ -11,7 +11,7 @@ from soci_bootstrap import settings
 from soci_bootstrap.cli.commands.render import Result, run
 from soci_bootstrap.errors import UsageError
 from soci_bootstrap.render.arguments import install_arguments
-from soci_bootstrap.settings.render import KINDS
+from soci_bootstrap.settings.commands import KINDS
 from soci_bootstrap.system import resources
 from soci_bootstrap.system.console import Console
 from tests.support.render_requests import DIGEST, NODE_CONFIG, STUB, URL
@@ -69,9 +69,9 @@ def test_in_a_checkout_the_digest_is_that_of_what_was_built(
 
 def test_without_a_url_nothing_is_rendered_and_every_problem_is_told() -> None:
     with pytest.raises(UsageError) as caught:
-        rendered("userdata", "--name", "nodes", "--node-config", "/nowhere")
+        rendered("userdata", "--tarball", "x", "--node-config", "/nowhere")
     told = str(caught.value)
-    for part in ("--zipapp-url is missing", "--name has no place", "can't read /nowhere"):
+    for part in ("--zipapp-url is missing", "--tarball: found 'x'", "can't read /nowhere"):
         assert part in told
 
 

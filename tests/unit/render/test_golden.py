@@ -10,7 +10,7 @@ import os
 import pytest
 
 from soci_bootstrap.render import render
-from soci_bootstrap.settings.render import KINDS
+from soci_bootstrap.settings.commands import KINDS
 from tests.support.render_requests import ARGUMENTS, GOLDEN, NODE_CONFIG, make
 
 CASES = {

@@ -13,7 +13,7 @@ import pytest
 from soci_bootstrap.render import render
 from soci_bootstrap.render.kinds.userdata import shell_part
 from soci_bootstrap.render.request import Document, bake_script
-from soci_bootstrap.settings.render import KINDS
+from soci_bootstrap.settings.commands import KINDS
 from tests.support.render_requests import ARGUMENTS, make
 
 STUB = (Path(__file__).parents[3] / "scripts" / "bootstrap.sh").read_text()

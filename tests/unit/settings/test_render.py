@@ -4,19 +4,21 @@ from dataclasses import fields
 
 import pytest
 
+from soci_bootstrap import render
 from soci_bootstrap.errors import UsageError
-from soci_bootstrap.settings import Settings, load
-from soci_bootstrap.settings.options import OPTIONS, RENDER_KINDS
-from soci_bootstrap.settings.render import KINDS, RenderOptions, misplaced
+from soci_bootstrap.settings import Settings, commandline, load
+from soci_bootstrap.settings.commands import KINDS
+from soci_bootstrap.settings.options import OPTIONS
+from soci_bootstrap.settings.render import RenderOptions
 
 URL = "https://host.example:8443/a/soci-bootstrap.pyz"
 
 
-def loaded(*argv: str) -> Settings:
+def loaded(*argv: str, **environ: str) -> Settings:
     def read_file(path: str) -> bytes:
         raise FileNotFoundError(path)
 
-    return load(argv, {}, read_file)
+    return load(argv, environ, read_file)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +41,6 @@ def loaded(*argv: str) -> Settings:
 def test_good_values_are_taken_as_they_are(kind: str, name: str, value: str) -> None:
     options = loaded("render", kind, f"--{name}", value).render
     assert getattr(options, name.replace("-", "_")) == value
-    assert list(misplaced(options)) == []
 
 
 def test_a_digest_is_taken_in_lower_case() -> None:
@@ -75,21 +76,25 @@ def test_a_bad_value_says_what_was_expected(name: str, value: str, part: str) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_option_that_the_document_has_no_place_for_is_refused(kind: str) -> None:
-    everything = RenderOptions(
-        kind=kind,
-        node_config="/f",
-        instance_store_policy="RAID0",
-        name="soci-nodes",
-        cluster_name="prod",
-        ami_version="latest",
-    )
-    text = "\n".join(misplaced(everything))
+def test_a_flag_that_the_document_has_no_place_for_is_refused(kind: str) -> None:
+    given = {
+        "node-config": "/f",
+        "instance-store-policy": "RAID0",
+        "name": "soci-nodes",
+        "cluster-name": "prod",
+        "ami-version": "latest",
+    }
+    argv = [word for name, value in given.items() for word in (f"--{name}", value)]
+    text = "\n".join(commandline.parse(["render", kind, *argv]).problems)
     data = kind in ("userdata", "ec2nodeclass", "launch-template", "terraform")
     assert ("--node-config has no place" in text) is not data
     assert ("--instance-store-policy has no place" in text) is (kind != "ec2nodeclass")
     assert ("--cluster-name has no place" in text) is (kind not in ("ec2nodeclass", "ssm-document"))
+    assert ("--ami-version has no place" in text) is (kind != "ec2nodeclass")
     assert ("--name has no place" in text) is (kind == "userdata")
+    # In a file or the environment it may stand for the documents that have one.
+    environ = {f"SOCI_BOOTSTRAP_{name.upper().replace('-', '_')}": value for name, value in given.items()}
+    assert loaded("render", kind, **environ).render.cluster_name == "prod"
 
 
 def test_all_problems_are_told_at_once() -> None:
@@ -98,7 +103,7 @@ def test_all_problems_are_told_at_once() -> None:
     assert len(caught.value.problems) == 3
 
 
-def test_the_command_line_knows_the_same_kinds_and_options() -> None:
-    assert RENDER_KINDS == KINDS
+def test_the_table_has_the_options_of_render_and_the_kinds_that_are_rendered() -> None:
     flags = {option.attribute for option in OPTIONS if option.commands == ("render",)}
     assert flags == {field.name for field in fields(RenderOptions)} - {"kind"}
+    assert tuple(render._RENDERERS) == KINDS

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from soci_bootstrap.errors import StateError, UsageError
-from soci_bootstrap.settings import Settings, from_json, load, to_json
+from soci_bootstrap.settings import LASTING, Settings, from_json, load, to_json
 from soci_bootstrap.settings.options import OPTIONS
 
 DIGEST = "ab" * 32
@@ -382,3 +382,16 @@ def test_the_table_is_sound() -> None:
     names = [option.name for option in OPTIONS]
     assert len(set(names)) == len(names)
     assert all(option.help and option.commands for option in OPTIONS)
+
+
+def test_the_record_and_the_nodes_get_what_the_table_says() -> None:
+    assert set(LASTING) == {
+        *("soci_version", "wiring", "snapshotter_root", "parallel_pull"),
+        *("decompressor", "decompressor_args", "force"),
+    }
+    here_alone = {option.name for option in OPTIONS if "render" in option.commands and not option.for_nodes}
+    assert here_alone == {
+        *(option.name for option in OPTIONS if option.commands == ("render",)),
+        *("config", "json", "verbose", "quiet"),
+    }
+    assert all(hasattr(Settings("install"), name) for name in LASTING)

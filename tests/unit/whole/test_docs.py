@@ -17,8 +17,8 @@ from soci_bootstrap.cli.commands.render import run
 from soci_bootstrap.configfiles.soci import Decompressor
 from soci_bootstrap.facts.machine import Machine
 from soci_bootstrap.plan.tuning import tune
-from soci_bootstrap.settings.options import COMMANDS, OPTIONS
-from soci_bootstrap.settings.render import KINDS
+from soci_bootstrap.settings.commands import COMMANDS, KINDS
+from soci_bootstrap.settings.options import OPTIONS
 from soci_bootstrap.system import resources
 from soci_bootstrap.system.console import Console
 from tests.support.render_requests import DIGEST, NODE_CONFIG, STUB
