@@ -50,38 +50,11 @@ class MirroredFile:
 
 
 @dataclass(frozen=True)
-class MirrorResult:
-    """What stands below DEST now, and what could not be had."""
+class Mirrored:
+    """The files that stand below DEST now, and why others could not be had, a sentence each."""
 
-    destination: str
     files: tuple[MirroredFile, ...]
     failures: tuple[str, ...]
-
-    @property
-    def exit_status(self) -> int:
-        """0, or 1 where anything is missing."""
-        return 1 if self.failures else 0
-
-    @property
-    def document(self) -> Mapping[str, object]:
-        """For ``--json``."""
-        return {
-            "outcome": "failed" if self.failures else "done",
-            "reason": "; ".join(self.failures) or None,
-            "destination": self.destination,
-            "files": [
-                {"path": file.path, "sha256": file.sha256, "size": file.size, "fetched": file.fetched}
-                for file in self.files
-            ],
-        }
-
-    @property
-    def text(self) -> str:
-        """One line a file, as sha256sum writes them, and what to do with the mirror."""
-        lines = [f"{file.sha256}  {file.path}" for file in self.files]
-        if not self.failures:
-            lines.append(f"# nodes take releases from here with --mirror {self.destination}")
-        return "\n".join(lines)
 
 
 def mirror(
@@ -92,7 +65,7 @@ def mirror(
     environ: Mapping[str, str],
     *,
     policy: RetryPolicy,
-) -> MirrorResult:
+) -> Mirrored:
     """Bring ``requests``, the zipapp and the stub to ``destination``.
 
     Args:
@@ -138,7 +111,7 @@ def mirror(
     index.update({file.path: {"sha256": file.sha256, "size": file.size} for file in files})
     _small(to, INDEX, (json.dumps({"files": index}, indent=1, sort_keys=True) + "\n").encode())
     ordered = tuple(sorted(files, key=lambda file: file.path))
-    return MirrorResult(destination, ordered, tuple(sorted({str(error) for error in errors})))
+    return Mirrored(ordered, tuple(sorted({str(error) for error in errors})))
 
 
 def _ourselves(to: Store, destination: str, console: Console) -> list[MirroredFile]:

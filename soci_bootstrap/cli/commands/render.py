@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
 
+from soci_bootstrap.cli.result import Result
 from soci_bootstrap.errors import StateError, UsageError
 from soci_bootstrap.redact import holds_secret
 from soci_bootstrap.render import render
@@ -18,24 +18,12 @@ from soci_bootstrap.system.console import Console
 _NOT_IN_YAML = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]"
 
 
-@dataclass(frozen=True)
-class Result:
-    """What `render` hands back.
-
-    Attributes:
-        exit_status: the process's.
-        document: the object that ``--json`` prints: ``kind``, ``zipapp_url``, ``zipapp_sha256`` and
-            ``content``, the rendered text.
-        text: the same text, for stdout.
-    """
-
-    exit_status: int
-    document: dict[str, object]
-    text: str
-
-
 def run(settings: Settings, console: Console) -> Result:
     """Render what ``settings.render`` asks for.
+
+    Returns:
+        ``document`` has ``kind``, ``zipapp_url``, ``zipapp_sha256`` and ``content``; ``text`` is the
+        document that was rendered.
 
     Raises:
         UsageError: options that don't fit, or a document over a limit of its consumer's.

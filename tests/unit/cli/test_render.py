@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from soci_bootstrap import settings
-from soci_bootstrap.cli.commands.render import Result, run
+from soci_bootstrap.cli.commands.render import run
+from soci_bootstrap.cli.result import Result
 from soci_bootstrap.errors import UsageError
 from soci_bootstrap.render.arguments import install_arguments
 from soci_bootstrap.settings.commands import KINDS

@@ -16,7 +16,7 @@ from soci_bootstrap.errors import FetchError, UsageError
 from soci_bootstrap.fetch import mirror as module
 from soci_bootstrap.fetch import release
 from soci_bootstrap.fetch.binary import fetch_binary
-from soci_bootstrap.fetch.mirror import MirrorResult, mirror
+from soci_bootstrap.fetch.mirror import Mirrored, mirror
 from soci_bootstrap.fetch.release import Request
 from soci_bootstrap.fetch.retry import RetryPolicy
 from soci_bootstrap.settings import Settings
@@ -64,7 +64,7 @@ def requests(server: servers.Server, **narrowed: str) -> tuple[Request, ...]:
     return wanted(Settings("mirror", mirror=server.origin, **narrowed))
 
 
-def run(server: servers.Server, destination: object, environ=None, **narrowed: str) -> MirrorResult:
+def run(server: servers.Server, destination: object, environ=None, **narrowed: str) -> Mirrored:
     return mirror(
         requests(server, **narrowed),
         str(destination),
@@ -107,9 +107,7 @@ def check_whole(directory, agent: bytes) -> None:
 def test_everything(tmp_path, agent) -> None:
     with servers.Server(upstream) as server:
         result = run(server, tmp_path)
-    assert result.exit_status == 0
-    assert result.document["outcome"] == "done"
-    assert f"--mirror {tmp_path}" in result.text
+    assert result.failures == ()
     check_whole(tmp_path, agent)
     assert stat.S_IMODE((tmp_path / "v0.15.0").stat().st_mode) == 0o755
     assert stat.S_IMODE((tmp_path / release.asset_path("0.15.0", "arm64")).stat().st_mode) == 0o644
@@ -149,7 +147,7 @@ def test_what_is_damaged_is_fetched_again(tmp_path, agent) -> None:
 def test_only_from_a_checkout_without_the_zipapp(tmp_path) -> None:
     with servers.Server(upstream) as server:
         result = run(server, tmp_path)
-    assert result.exit_status == 0
+    assert result.failures == ()
     assert not (tmp_path / "soci-bootstrap.pyz").exists()
 
 
@@ -161,14 +159,13 @@ def test_one_that_fails_does_not_stop_the_others(tmp_path, agent) -> None:
 
     with servers.Server(without) as server:
         result = run(server, tmp_path)
-        assert result.exit_status == 1
-        assert result.document["outcome"] == "failed"
-        assert "HTTP status 404" in str(result.document["reason"])
+        (failure,) = result.failures
+        assert "HTTP status 404" in failure
         assert sum(path in tree(tmp_path) for path in BODIES) == len(BODIES) - 1
         assert missing not in json.loads((tmp_path / "index.json").read_text())["files"]
         assert not [path for path in tree(tmp_path) if path.endswith(".partial")]
         server.behave = upstream
-        assert run(server, tmp_path).exit_status == 0
+        assert run(server, tmp_path).failures == ()
     check_whole(tmp_path, agent)
 
 
@@ -192,10 +189,10 @@ def test_broken_off_again_and_again(tmp_path, agent) -> None:
 
     with servers.Server(cutting) as server:
         for _ in range(2):
-            assert run(server, tmp_path).exit_status == 1
+            assert len(run(server, tmp_path).failures) == len(BODIES)
         assert not [path for path in tree(tmp_path) if path in BODIES or path.endswith(".partial")]
         server.behave = upstream
-        assert run(server, tmp_path).exit_status == 0
+        assert run(server, tmp_path).failures == ()
         assert not [x for x in server.seen if "range" in x.headers]
     check_whole(tmp_path, agent)
 
@@ -209,7 +206,7 @@ def test_what_a_killed_run_left_is_not_built_upon(tmp_path, left: str) -> None:
     partial.parent.mkdir()
     partial.write_bytes(data)
     with servers.Server(upstream) as server:
-        assert run(server, tmp_path, soci_version="0.15.0", arch="amd64").exit_status == 0
+        assert run(server, tmp_path, soci_version="0.15.0", arch="amd64").failures == ()
         assert len(server.seen) == 1
         assert "range" not in server.seen[0].headers
     assert (tmp_path / path).read_bytes() == body
@@ -280,9 +277,33 @@ def test_a_directory_that_can_not_be_made(tmp_path) -> None:
         run(server, tmp_path / "file")
 
 
+def test_what_the_command_says(tmp_path, monkeypatch) -> None:
+    settings = Settings("mirror", operand=str(tmp_path))
+    file = module.MirroredFile("v0.15.0/x.tar.gz", "ab" * 32, 3, True)
+    monkeypatch.setattr(mirror_, "mirror", lambda *_, **__: Mirrored((file,), ()))
+    done = mirror_.run(settings, Console(-1))
+    assert (done.exit_status, done.document["outcome"], done.document["reason"]) == (0, "done", None)
+    assert done.document["destination"] == str(tmp_path)
+    assert done.document["files"] == [
+        {"path": "v0.15.0/x.tar.gz", "sha256": "ab" * 32, "size": 3, "fetched": True}
+    ]
+    assert done.text.splitlines()[0] == f"{'ab' * 32}  v0.15.0/x.tar.gz"
+    assert f"--mirror {tmp_path}" in done.text
+    monkeypatch.setattr(mirror_, "mirror", lambda *_, **__: Mirrored((file,), ("one", "another")))
+    failed = mirror_.run(settings, Console(-1))
+    assert (failed.exit_status, failed.document["outcome"]) == (1, "failed")
+    assert failed.document["reason"] == "one; another"
+    assert failed.text == f"{'ab' * 32}  v0.15.0/x.tar.gz"
+
+
 def test_run_takes_the_deadline_only_if_it_was_given(monkeypatch, tmp_path) -> None:
     seen = []
-    monkeypatch.setattr(mirror_, "mirror", lambda *arguments, **_: seen.append(arguments[2].seconds))
+
+    def noted(_requests, _destination, deadline: Deadline, *_arguments, **_policy) -> Mirrored:
+        seen.append(deadline.seconds)
+        return Mirrored((), ())
+
+    monkeypatch.setattr(mirror_, "mirror", noted)
     settings = Settings("mirror", operand=str(tmp_path))
     mirror_.run(settings, Console(-1))
     mirror_.run(replace(settings, deadline=7.0, given=frozenset({"deadline"})), Console(-1))
@@ -296,7 +317,7 @@ def test_run_takes_the_deadline_only_if_it_was_given(monkeypatch, tmp_path) -> N
 def test_s3(tmp_path, agent) -> None:
     environ = install_aws(tmp_path)
     with servers.Server(upstream) as server:
-        assert run(server, "s3://bucket/some/prefix/", environ).exit_status == 0
+        assert run(server, "s3://bucket/some/prefix/", environ).failures == ()
         stub = (tmp_path / "s3" / "bucket" / "some/prefix/bootstrap.sh").read_text()
         assert "s3://bucket/some/prefix/soci-bootstrap.pyz" in stub
         check_whole(tmp_path / "s3" / "bucket" / "some" / "prefix", agent)
@@ -338,7 +359,7 @@ def test_s3_without_rights(tmp_path, says: str) -> None:
 def test_what_a_shell_would_act_on_gets_into_no_stub(tmp_path, agent, prefix: str) -> None:
     environ = install_aws(tmp_path)
     with servers.Server(upstream) as server:
-        assert run(server, f"s3://bucket/{prefix}", environ, soci_version="0.15.0").exit_status == 0
+        assert run(server, f"s3://bucket/{prefix}", environ, soci_version="0.15.0").failures == ()
     stub = (tmp_path / "s3" / "bucket" / prefix / "bootstrap.sh").read_text()
     assert prefix not in stub
     assert "@ZIPAPP_URL@" in stub
