@@ -43,9 +43,9 @@ def read(path: str) -> bytes:
 
 
 def below(directory: str, prefix: str) -> Files:
-    """Every file below a directory, links followed, by its name in the archive."""
+    """Every file below a directory, by its name in the archive."""
     found = {}
-    for parent, directories, names in os.walk(directory, followlinks=True):
+    for parent, directories, names in os.walk(directory):
         directories[:] = [name for name in directories if name != "__pycache__"]
         for name in names:
             if not name.startswith("."):
@@ -56,6 +56,8 @@ def below(directory: str, prefix: str) -> Files:
 
 def ours(source: str, commit: str) -> Files:
     files = below(os.path.join(source, "soci_bootstrap"), "soci_bootstrap/")
+    files.update(below(os.path.join(source, "systemd"), "soci_bootstrap/data/systemd/"))
+    files["soci_bootstrap/data/bootstrap.sh"] = read(os.path.join(source, "scripts", "bootstrap.sh"))
     files["soci_bootstrap/_build.py"] = f'"""Written by scripts/build."""\n\nCOMMIT = "{commit}"\n'.encode()
     files["__main__.py"] = MAIN.encode()
     files["LICENSE"] = read(os.path.join(source, "LICENSE"))

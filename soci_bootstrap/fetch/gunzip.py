@@ -184,7 +184,7 @@ def _carried_igzip() -> Any | None:
 
     python = f"{sys.version_info[0]}{sys.version_info[1]}"
     try:
-        library = resources.read(f"data/igzip_lib-{python}-{os.uname().machine}.so")
+        library = resources.read(f"igzip_lib-{python}-{os.uname().machine}.so")
         descriptor = os.memfd_create("igzip_lib")
     except OSError:
         return None

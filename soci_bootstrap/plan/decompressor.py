@@ -49,13 +49,13 @@ def carried(arch: str, python: tuple[int, int]) -> tuple[CarriedFile, ...] | Non
     machine = _MACHINES.get(arch)
     version = f"{python[0]}{python[1]}"
     try:
-        library = resources.read(f"data/igzip_lib-{version}-{machine}.so")
+        library = resources.read(f"igzip_lib-{version}-{machine}.so")
     except OSError:
         return None
     return (
         CarriedFile(f"{paths.LIBEXEC}/igzip_lib.cpython-{version}-{machine}-linux-gnu.so", library, 0o644),
-        CarriedFile(f"{paths.LIBEXEC}/inflate.py", resources.read("data/inflate.py"), 0o644),
-        CarriedFile(paths.DECOMPRESSOR, resources.read("data/gunzip"), 0o755),
+        CarriedFile(f"{paths.LIBEXEC}/inflate.py", resources.read("inflate.py"), 0o644),
+        CarriedFile(paths.DECOMPRESSOR, resources.read("gunzip"), 0o755),
     )
 
 

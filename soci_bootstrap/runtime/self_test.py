@@ -85,7 +85,7 @@ def faster_than(
         DecompressorError: one of them failed.
     """
     # Machine code compresses about as a layer does; members repeat, since memory is short on a node.
-    stream = _gzip(resources.read("data/igzip_lib-39-x86_64.so"), 6) * _RACE_MEMBERS
+    stream = _gzip(resources.read("igzip_lib-39-x86_64.so"), 6) * _RACE_MEMBERS
     best = {path_a: _RACE_SECONDS, path_b: _RACE_SECONDS}
     for _ in range(_RACE_ROUNDS):
         for path, args in ((path_a, args_a), (path_b, args_b)):

@@ -1,4 +1,4 @@
-"""Files that we carry: unit files, the decompressor, and the running zipapp itself."""
+"""Read the files that are carried to the node: unit files, decompressor, stub, the running zipapp itself."""
 
 from __future__ import annotations
 
@@ -13,16 +13,26 @@ if TYPE_CHECKING:
 PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 
-def read(name: str) -> bytes:
-    """The bytes of a file of this package, such as ``systemd/soci-snapshotter.service``.
+_HOMES = {"systemd": "systemd", "bootstrap.sh": "scripts/bootstrap.sh"}
+"""What zipapp and wheel get into data/ when they are built: its place in a checkout."""
 
-    ``name`` is relative to ``soci_bootstrap/``. The module's own loader reads it, be that a directory
-    or the zipapp; ``importlib.resources`` does the same at many times the import cost.
+
+def read(name: str) -> bytes:
+    """Read a file of ``soci_bootstrap/data/``, such as ``systemd/soci-snapshotter.service``.
+
+    The module's own loader reads it, be that a directory or the zipapp; ``importlib.resources`` does
+    the same at many times the import cost.
 
     Raises:
         OSError: there is no such file.
     """
-    return __loader__.get_data(os.path.join(PACKAGE, name))
+    first, slash, rest = name.partition("/")
+    try:
+        return __loader__.get_data(os.path.join(PACKAGE, "data", name))
+    except OSError:
+        if first not in _HOMES:
+            raise
+    return __loader__.get_data(os.path.join(os.path.dirname(PACKAGE), _HOMES[first] + slash + rest))
 
 
 def agent_path() -> str | None:

@@ -81,7 +81,7 @@ def test_an_installed_igzip_is_used() -> None:
 
 
 def test_the_igzip_that_we_carry_is_loaded_from_memory(monkeypatch) -> None:
-    wanted = f"data/igzip_lib-{sys.version_info[0]}{sys.version_info[1]}-{os.uname().machine}.so"
+    wanted = f"igzip_lib-{sys.version_info[0]}{sys.version_info[1]}-{os.uname().machine}.so"
     library = Path(igzip_lib.__file__).read_bytes()
     monkeypatch.setitem(sys.modules, "isal", None)
     monkeypatch.setattr(resources, "read", {wanted: library}.__getitem__)

@@ -133,11 +133,11 @@ class TestCarried:
         assert [(file.path, file.data, file.mode) for file in files] == [
             (
                 f"/usr/local/libexec/soci-bootstrap/igzip_lib.cpython-39-{machine}-linux-gnu.so",
-                f"data/igzip_lib-39-{machine}.so".encode(),
+                f"igzip_lib-39-{machine}.so".encode(),
                 0o644,
             ),
-            ("/usr/local/libexec/soci-bootstrap/inflate.py", b"data/inflate.py", 0o644),
-            ("/usr/local/libexec/soci-bootstrap/gunzip", b"data/gunzip", 0o755),
+            ("/usr/local/libexec/soci-bootstrap/inflate.py", b"inflate.py", 0o644),
+            ("/usr/local/libexec/soci-bootstrap/gunzip", b"gunzip", 0o755),
         ]
 
 

@@ -93,9 +93,10 @@ def test_carries_units_stub_and_commit_with_the_code() -> None:
         "LICENSE",
         "certifi.py",
         "soci_bootstrap/cli/__init__.py",
-        "soci_bootstrap/bootstrap.sh",
+        "soci_bootstrap/data/bootstrap.sh",
         "soci_bootstrap/data/gunzip",
-        "soci_bootstrap/systemd/soci-snapshotter.service",
+        "soci_bootstrap/data/systemd/soci-snapshotter.service",
+        "soci_bootstrap/data/systemd/containerd.service.d/50-soci-bootstrap.conf",
     ):
         assert name in files
     assert b'COMMIT = "abc123"' in files["soci_bootstrap/_build.py"]
