@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,16 +35,20 @@ def held(system: System, deadline: Deadline) -> Iterator[None]:
                 fd = _open(path, system.live)
                 continue
             if deadline.remaining() <= 0:
+                # An image's directory has no place to say who: nothing of ours stays in it.
+                said = os.pread(fd, 512, 0).decode("utf-8", "replace").strip() if system.live else ""
+                holder = said or "another process"
                 raise LockHeldError(
                     "another soci-bootstrap is at work on this node",
-                    found=f"{path} held by {_holder(fd, system.live)} for more than {deadline.seconds:g} s",
+                    found=f"{path} held by {holder} for more than {deadline.seconds:g} s",
                     expected="to be alone",
                     remedy="wait for it to end, or raise --deadline",
                 )
             time.sleep(min(_PAUSE, deadline.remaining()))
         if system.live:
+            called = redact_text(" ".join(sys.argv), 120)
             os.truncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            os.pwrite(fd, f"process {os.getpid()} ({called})\n".encode(), 0)
         yield
     finally:
         os.close(fd)
@@ -88,32 +93,3 @@ def _is_stale(fd: int, path: str) -> bool:
     except FileNotFoundError:
         return True
     return not os.path.samestat(found, os.fstat(fd))
-
-
-def _holder(fd: int, live: bool) -> str:
-    number = _listed(fd) or (os.pread(fd, 32, 0).decode("ascii", "replace").strip() if live else "")
-    if not number.isdigit():
-        return "another process"
-    try:
-        with open(f"/proc/{number}/cmdline", "rb") as file:
-            command = file.read().replace(b"\0", b" ").decode("utf-8", "replace").strip()
-    except OSError:
-        command = ""
-    return f"process {number}" + (f" ({redact_text(command, 120)})" if command else "")
-
-
-def _listed(fd: int) -> str:
-    """The process that holds a file's lock by /proc/locks; empty where the kernel does not list it.
-
-    Some file systems go by another device there; and what runs in another container has no number.
-    """
-    found = os.fstat(fd)
-    file = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}:{found.st_ino}"
-    try:
-        with open("/proc/locks", encoding="ascii") as locks:
-            lines = [line.split() for line in locks]
-    except OSError:
-        return ""
-    # 1: FLOCK ADVISORY WRITE 4711 08:01:131 0 EOF
-    held_by = [words[4] for words in lines if words[1:2] == ["FLOCK"] and words[5:6] == [file]]
-    return next((number for number in held_by if number > "0"), "")

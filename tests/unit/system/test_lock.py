@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import os
+import sys
 from pathlib import Path
 from threading import Event, Thread
 
@@ -35,7 +35,7 @@ def test_a_second_run_says_who_holds_it(node: System) -> None:
 
 @pytest.mark.subprocess
 @pytest.mark.parametrize("live", [True, False])
-def test_it_names_another_process_of_an_image_too(node: System, live: bool) -> None:
+def test_it_names_another_process_except_in_an_image(node: System, live: bool) -> None:
     node.live = live
     ready, holding = os.pipe(), os.pipe()
 
@@ -55,22 +55,23 @@ def test_it_names_another_process_of_an_image_too(node: System, live: bool) -> N
         raise AssertionError("both ran")
     os.write(holding[1], b".")
     os.waitpid(child, 0)
-    assert f"held by process {child} (" in str(caught.value)
+    assert (f"held by process {child} (" if live else "held by another process for") in str(caught.value)
 
 
 def test_what_it_was_called_with_is_told_without_secrets(
     node: System, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = b"soci-bootstrap\0install\0--mirror\0https://me:word@m.example/x?X-Amz-Signature=f00\0"
-    monkeypatch.setattr(lock, "open", lambda *_: io.BytesIO(command), raising=False)
-    monkeypatch.setattr(lock, "_listed", lambda _: "7")
+    url = "https://me:word@m.example/x?X-Amz-Signature=f00"
+    monkeypatch.setattr(sys, "argv", ["soci-bootstrap", "install", "--mirror", url])
     with (
         lock.held(node, Deadline(5)),
         pytest.raises(LockHeldError) as caught,
         lock.held(node, Deadline(0.05)),
     ):
         raise AssertionError("both ran")
-    assert "process 7 (soci-bootstrap install --mirror https://m.example/x)" in str(caught.value)
+    told = f"process {os.getpid()} (soci-bootstrap install --mirror https://m.example/x)"
+    assert told in str(caught.value)
+    assert Path(paths.LOCK).read_text() == f"{told}\n"
 
 
 def test_a_second_run_waits_its_turn(node: System) -> None:
@@ -89,6 +90,13 @@ def test_a_second_run_waits_its_turn(node: System) -> None:
         order.append("first")
     thread.join()
     assert order == ["first", "second"]
+
+
+def test_a_lock_that_its_holder_has_not_signed_yet(node: System) -> None:
+    with lock.held(node, Deadline(5)):
+        os.truncate(paths.LOCK, 0)
+        with pytest.raises(LockHeldError, match="held by another process"), lock.held(node, Deadline(0.05)):
+            raise AssertionError("both ran")
 
 
 @pytest.mark.subprocess
