@@ -12,6 +12,8 @@ from soci_bootstrap.settings.commands import KINDS
 ENVIRONMENT_PREFIX = "SOCI_BOOTSTRAP_"
 STUB_ENVIRONMENT = ("SOCI_BOOTSTRAP_ZIPAPP_URL", "SOCI_BOOTSTRAP_ZIPAPP_SHA256")
 """The stub's: every command but `render`, which has options of these names, ignores them."""
+BUILD_ENVIRONMENT = ("SOCI_BOOTSTRAP_COMMIT",)
+"""For scripts/build: every command ignores it."""
 
 
 @dataclass(frozen=True)

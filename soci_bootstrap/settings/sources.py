@@ -11,7 +11,13 @@ from soci_bootstrap.configfiles import soci_rules
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.settings.commandline import CommandLine
 from soci_bootstrap.settings.commands import UNPRIVILEGED
-from soci_bootstrap.settings.options import ENVIRONMENT_PREFIX, OPTIONS, STUB_ENVIRONMENT, Option
+from soci_bootstrap.settings.options import (
+    BUILD_ENVIRONMENT,
+    ENVIRONMENT_PREFIX,
+    OPTIONS,
+    STUB_ENVIRONMENT,
+    Option,
+)
 from soci_bootstrap.suggest import hint
 
 ReadFile = Callable[[str], bytes]
@@ -88,7 +94,9 @@ def _flags(line: CommandLine) -> _Raw:
 def _variables(environ: Mapping[str, str], command: str, problems: list[str]) -> _Raw:
     known = {option.variable: option for option in OPTIONS}
     for name in sorted(environ):
-        if not name.startswith(ENVIRONMENT_PREFIX) or (name in STUB_ENVIRONMENT and command != "render"):
+        if not name.startswith(ENVIRONMENT_PREFIX) or name in BUILD_ENVIRONMENT:
+            continue
+        if name in STUB_ENVIRONMENT and command != "render":
             continue
         option = known.get(name)
         if option is None:

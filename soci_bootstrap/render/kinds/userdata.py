@@ -62,9 +62,10 @@ def shell_part(request: Document) -> str:
     return (
         "#!/bin/sh\n"
         "# Turns on the SOCI snapshotter's parallel pull; whatever fails here, the node joins on overlayfs.\n"
+        "{\n"
         + stub_call(request, f"{set_arguments('install', request.arguments)}\n")
         + 'echo "soci-bootstrap: install ended with status $?"\n'
-        + "exit 0\n"
+        + "} || :\n"  # where this stands in a script with `set -e`, that goes on
     )
 
 

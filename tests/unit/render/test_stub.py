@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -44,15 +45,17 @@ def pinned(tmp_path: Path) -> Document:
     return dataclasses.replace(request, zipapp_url=f"file://{zipapp}", zipapp_sha256=digest)
 
 
-def run(script: str, status: int) -> subprocess.CompletedProcess[str]:
+def run(
+    script: str, status: int, shell: Sequence[str] = ("sh",), path: str = "/usr/bin:/bin"
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["sh"],
+        shell,
         input=script,
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
-        env={"PATH": "/usr/bin:/bin", "AGENT_STATUS": str(status)},
+        env={"PATH": path, "AGENT_STATUS": str(status)},
     )
 
 
@@ -72,6 +75,42 @@ def test_an_image_build_runs_bake_and_ends_with_its_status(pinned: Document, sta
     done = run(bake_script(pinned), status)
     assert done.stdout.startswith("bake|--set|a=b c")
     assert done.returncode == status
+
+
+SET_E = """\
+set -o errexit -o nounset
+# Debian's dash has no pipefail.
+if (set -o pipefail) 2>/dev/null; then set -o pipefail; fi
+{}
+echo reached
+"""
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("shell", [["bash"], ["dash"], ["busybox", "sh"]], ids=lambda shell: shell[0])
+@pytest.mark.parametrize("case", ["0", "2", "digest", "absent", "stalls"])
+def test_a_strict_script_around_the_shell_part_goes_on(
+    pinned: Document, tmp_path: Path, shell: list[str], case: str
+) -> None:
+    if case == "digest":
+        pinned = dataclasses.replace(pinned, zipapp_sha256="00" * 32)
+    elif case == "absent":
+        pinned = dataclasses.replace(pinned, zipapp_url="file:///nowhere/agent.pyz")
+    elif case == "stalls":
+        (tmp_path / "aws").write_text("#!/bin/sh\nexec sleep 30\n")
+        (tmp_path / "aws").chmod(0o755)
+        pinned = dataclasses.replace(pinned, zipapp_url="s3://bucket/key", arguments=("--deadline", "1"))
+    done = run(
+        SET_E.format(shell_part(pinned)),
+        int(case) if case.isdigit() else 0,
+        shell,
+        f"{tmp_path}:/usr/bin:/bin",
+    )
+    assert done.returncode == 0
+    *_, report, reached = done.stdout.splitlines()
+    assert report == f"soci-bootstrap: install ended with status {case if case.isdigit() else 2}"
+    assert reached == "reached"
+    assert case.isdigit() or done.stderr.startswith("soci-bootstrap: ERROR ")
 
 
 @pytest.mark.subprocess

@@ -128,7 +128,7 @@ def test_shellcheck_finds_nothing(tmp_path: Path) -> None:
 
 
 def test_nothing_but_comments_stands_outside_the_subshell() -> None:
-    before, rest = parts(render(make("userdata")))[0][1].split("\n(\n", 1)
+    before, rest = parts(render(make("userdata")))[0][1].split("\n{\n(\n", 1)
     after = rest.rsplit("\n)\n", 1)[1]
     assert all(line.startswith("#") for line in before.splitlines())
-    assert after == 'echo "soci-bootstrap: install ended with status $?"\nexit 0\n'
+    assert after == 'echo "soci-bootstrap: install ended with status $?"\n} || :\n'

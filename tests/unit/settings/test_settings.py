@@ -310,6 +310,12 @@ def test_settings_of_other_commands_are_ignored_outside_flags() -> None:
         loaded("doctor --wiring none")
 
 
+def test_the_variable_of_the_build_breaks_no_command() -> None:
+    for line in ("install", "doctor", "render userdata"):
+        assert loaded(line, {"SOCI_BOOTSTRAP_COMMIT": "abc"}) == loaded(line)
+    assert "COMMIT" not in refused("install", {"SOCI_BOOTSTRAP_COMIT": "abc"})[0]
+
+
 def test_the_stub_keeps_its_own_variables() -> None:
     environ = {"SOCI_BOOTSTRAP_ZIPAPP_URL": "https://x.example/y", "SOCI_BOOTSTRAP_ZIPAPP_SHA256": "nonsense"}
     assert loaded("install", environ) == Settings("install")

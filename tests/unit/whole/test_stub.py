@@ -19,6 +19,8 @@ from typing import ClassVar
 
 import pytest
 
+from soci_bootstrap.configfiles.soci_rules import _BOOLEANS, parse_bool
+
 STUB = Path(__file__).parents[3] / "scripts" / "bootstrap.sh"
 SHELLS = {"dash": ["dash"], "bash": ["bash", "--posix"], "busybox": ["busybox", "sh"]}
 AGENT = """
@@ -189,6 +191,27 @@ class TestEveryShell:
         node.pin(f"{server}/status/404", zipapp())
         assert_gave_up(node.run(shell=shell), 2, "/status/404: curl: (22)", "404", "nothing was changed")
 
+    def test_takes_no_strictness_from_a_script_around_it(
+        self, node: Node, server: str, shell: str, tmp_path: Path
+    ) -> None:
+        """``set -e`` would end it where a first request breaks off."""
+        node.text = f"set -eu{'' if shell == 'dash' else 'o pipefail'}\n{node.text}"
+        node.pin(f"{server}/cut/zipapp", zipapp())
+        assert node.run(shell=shell).returncode == 0
+        node.pin(f"{server}/status/404", zipapp())
+        assert_gave_up(node.run(shell=shell), 2, "curl: (22)")
+
+    def test_a_download_has_a_limit(self, node: Node, server: str, shell: str, tmp_path: Path) -> None:
+        Handler.pages["zipapp"] = bytes(9 << 20)
+        node.pin(f"{server}/zipapp", zipapp())
+        assert_gave_up(node.run(shell=shell), 2, "/zipapp: curl: (23)")
+        (tmp_path / "large.pyz").write_bytes(bytes(9 << 20))
+        node.pin(f"file://{tmp_path}/large.pyz", zipapp())
+        assert_gave_up(node.run(shell=shell), 2, "File too large")
+        node.program("aws", f'cp {tmp_path}/large.pyz "$5"')
+        node.pin("s3://b/k", zipapp())
+        assert_gave_up(node.run(shell=shell), 2, "s3://b/k", "File too large")
+
     @pytest.mark.parametrize("status", [0, 1, 2, 3])
     def test_passes_the_status_on(self, node: Node, server: str, shell: str, status: int) -> None:
         Handler.pages["zipapp"] = zipapp(status)
@@ -356,10 +379,21 @@ class TestFetching:
         node.pin("file:///nowhere/agent.pyz", zipapp())
         assert_gave_up(node.run(*arguments), status)
 
-    def test_strictness_from_the_environment(self, node: Node) -> None:
-        node.environment["SOCI_BOOTSTRAP_STRICT"] = "true"
+    @pytest.mark.parametrize("text", ["", *_BOOLEANS, *(word.upper() for word in _BOOLEANS)])
+    def test_strictness_from_the_environment(self, node: Node, text: str) -> None:
+        node.environment["SOCI_BOOTSTRAP_STRICT"] = text
         node.pin("file:///nowhere/agent.pyz", zipapp())
-        assert_gave_up(node.run(), 1)
+        assert_gave_up(node.run(), 1 if text and parse_bool(text) else 2)
+
+    def test_a_clock_that_is_set_meanwhile_plays_no_part(self, node: Node, tmp_path: Path) -> None:
+        (tmp_path / "agent.pyz").write_bytes(zipapp())
+        node.program(
+            "date", f"[ -e {tmp_path}/late ] && exec echo 99999999999; touch {tmp_path}/late; echo 1"
+        )
+        node.pin(f"file://{tmp_path}/agent.pyz", zipapp())
+        done = node.run("--deadline", "30")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert 20 < int(json.loads(done.stdout)["argv"][-1]) <= 30
 
     def test_a_signature_stays_out_of_the_log(self, node: Node, server: str) -> None:
         node.pin(f"{server}/status/403?X-Amz-Signature=secret", zipapp())
@@ -403,7 +437,7 @@ def test_a_download_cut_short_does_nothing(node: Node, tmp_path: Path) -> None:
     node.environment["BASH_ENV"] = node.environment["ENV"] = ""
     whole = node.text.rstrip("\n")
     # Were any part of it run, it would begin with one of these.
-    for name in ("mktemp", "sed", "date", "tr"):
+    for name in ("mktemp", "sed", "tr"):
         node.program(name, f"touch {ran}")
     environment = {**node.environment, "PATH": f"{node.bin}:/usr/bin:/bin"}
     lengths = {*range(1, len(whole), 41), *range(len(whole) - 120, len(whole))}
