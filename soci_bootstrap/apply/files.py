@@ -187,8 +187,8 @@ class FileChanges:
             self.system.rmdir(directory)
         if to_savepoint and not failures:
             # What was found out stays true: the next boot, which asks nobody, goes by it.
-            found = {"registries": self.record.registries, "prepulled": self.record.prepulled}
-            self.record = replace(self._saved_record, **found)
+            known = self.record
+            self.record = replace(self._saved_record, registries=known.registries, prepulled=known.prepulled)
         return failures
 
     def commit(self) -> None:

@@ -140,7 +140,7 @@ def _see_the_tarball(settings: Settings, steps: tuple[Step, ...]) -> None:
 
     fetches = any(step.changed and isinstance(step.item, Daemon) for step in steps)
     if fetches and settings.tarball and "://" not in settings.tarball:
-        FileSource(settings.tarball).open(0, None, 1.0).close()
+        FileSource(settings.tarball).open(1.0).close()
 
 
 def _result(preview: _Preview, settings: Settings, diffs: dict[str, str], unseen: tuple[str, ...]) -> Result:
