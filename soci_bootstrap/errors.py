@@ -68,7 +68,7 @@ class FetchError(BootstrapError):
 
 
 class DigestMismatchError(FetchError):
-    """What was fetched is not what was pinned. Final: never retried, always deleted."""
+    """The digest of the download is not the pinned one. Final: never retried, always deleted."""
 
 
 class ArchiveError(BootstrapError):

@@ -38,7 +38,7 @@ UNIT_DROPIN = "50-soci-bootstrap.conf"
 """The name of our drop-in in any unit's ``.d`` directory, and in kubelet's configuration directory."""
 CONTAINERD_DROPIN = f"{UNITS}/{CONTAINERD_SERVICE}.d/{UNIT_DROPIN}"
 GATE_DROPIN = f"{UNITS}/{CONTAINERD_SERVICE}.d/10-soci-snapshotter.conf"
-"""What nodeadm writes where its FastImagePull gate is on."""
+"""Written by nodeadm where its FastImagePull gate is on."""
 JOURNAL = "/run/systemd/journal/socket"
 
 # -- SOCI -------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Addresses as messages may show them: without user names, passwords, tokens or signed queries."""
+"""Redact addresses for messages: no user names, passwords, tokens or signed queries."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _SECRETS = re.compile(
 
 
 def redact_url(url: str) -> str:
-    """``url`` without user information, query and fragment."""
+    """Strip ``url`` of user information, query and fragment."""
     return _USER_INFO.sub("", url).split("?", 1)[0].split("#", 1)[0]
 
 
 def holds_secret(url: str) -> bool:
-    """Whether ``url`` has user information, a signature or a token."""
+    """Tell whether ``url`` has user information, a signature or a token."""
     return bool(_USER_INFO.search(url) or _SECRETS.search(url))
 
 
 def redact_text(text: str, limit: int = 300) -> str:
-    """One printable line of somebody else's text, at most ``limit`` characters, secrets out of it."""
+    """Make foreign text one printable line of at most ``limit`` characters, without secrets."""
     line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
     line = _USER_INFO.sub("", line)
     line = _QUERY.sub(r"\g<path>", line)

@@ -1,4 +1,4 @@
-"""What somebody may have meant."""
+"""Suggest the nearest known name for a misspelled one."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 
 def closest(name: str, known: Sequence[str]) -> str:
-    """The one of ``known`` that ``name`` is a near miss of, empty for none.
+    """Find the known name nearest to ``name``; empty where none is near.
 
-    Another case, or ``_`` for ``-``, is no miss at all.
+    Case does not count, nor ``_`` for ``-``.
     """
     from difflib import get_close_matches
 
@@ -21,11 +21,11 @@ def _folded(name: str) -> str:
 
 
 def hint(name: str, known: Sequence[str]) -> str:
-    """``; did you mean X?``, or nothing."""
+    """Return ``; did you mean X?``, or an empty string."""
     meant = closest(name, known)
     return f"; did you mean {meant}?" if meant else ""
 
 
 def hint_or_all(name: str, known: Sequence[str]) -> str:
-    """``; did you mean X?``, or all of ``known``."""
+    """Return ``; did you mean X?``, or all of ``known``."""
     return hint(name, known) or f"; known: {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""The program: one command, its stdout, stderr's last line and the contract's exit status."""
+"""The command line: dispatch, help, completion, exit status; commands/ has one file for each command."""
 
 from __future__ import annotations
 

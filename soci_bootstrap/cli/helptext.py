@@ -13,7 +13,7 @@ _FILES = (
     (paths.SOCI_CONFIG, "what SOCI reads; written by install and at each boot"),
     (paths.NODEADM_DROPIN, "the drop-in that points containerd and kubelet at SOCI"),
     (paths.AGENT, "this program, for the hooks and the boot-time unit"),
-    ("/var/lib/soci-bootstrap/", "the record of what was changed, and backups of what stood there"),
+    (f"{paths.STATE}/", "the record of what was changed, and backups of what stood there"),
 )
 
 WIDTH = 98

@@ -26,7 +26,7 @@ KEYS = ("enable", *LIMITS[:2], CHUNK_SIZE_KEY, *LIMITS[2:], "discard_unpacked_la
 GZIP_PATH_KEY = "decompress_streams.gzip.path"
 GZIP_ARGS_KEY = "decompress_streams.gzip.args"
 SETTABLE = (*KEYS, GZIP_PATH_KEY, GZIP_ARGS_KEY)
-"""What ``--set`` takes."""
+"""The keys that ``--set`` takes."""
 
 MAX_LIMIT = 10_000
 _SIZE = re.compile(r"^\s*(\d+(?:\.\d+)?)\s*(gb|mb|kb|b)?\s*$", re.IGNORECASE | re.ASCII)

@@ -1,4 +1,7 @@
-"""Observe the node once; everything after this is decided from what is here."""
+"""Facts of this node: containerd, kubelet, NodeConfig, units, content store, registries.
+
+``observe`` reads them once; everything after that is decided from ``Facts``.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +141,7 @@ def _node_config(system: System, record: Record | None) -> nodeconfig.NodeConfig
 
 
 def node_config_json(config: nodeconfig.NodeConfig) -> dict[str, object]:
-    """What ``_node_config`` reads back."""
+    """Write a NodeConfig as ``_node_config`` reads it back."""
     return asdict(config)
 
 
@@ -160,7 +163,7 @@ def _ami(system: System, record: Record | None) -> AmiSoci:
 
 
 def _is_ours(system: System, unit: UnitFile, before: Mapping[str, object]) -> bool:
-    """By the record; by its bytes where the record was lost."""
+    """Tell our unit from the AMI's: by the record, or by its bytes where the record was lost."""
     return unit.path in before or system.read(unit.path) == resources.read(f"systemd/{unit.name}")
 
 

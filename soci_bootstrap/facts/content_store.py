@@ -1,4 +1,4 @@
-"""What containerd's disk holds already: layers and snapshots beyond the pause image's.
+"""Layers and snapshots on containerd's disk beyond the pause image's.
 
 A layer that lies in the content store makes SOCI's parallel pull fail for good while
 ``discard_unpacked_layers`` is true (SOCI issue 2035, all pinned versions); images unpacked by
@@ -19,7 +19,7 @@ _JSON_MAX = 4 << 20
 
 @dataclass(frozen=True)
 class ContentStore:
-    """What is there beyond the pause image.
+    """Content of the store beyond the pause image.
 
     Attributes:
         foreign_layer: the digest of one such layer, empty for none.
@@ -31,7 +31,7 @@ class ContentStore:
 
     @property
     def may_discard(self) -> bool:
-        """Whether ``discard_unpacked_layers`` may be true here."""
+        """Tell whether ``discard_unpacked_layers`` may be true on this node."""
         return not self.foreign_layer
 
 
@@ -56,7 +56,7 @@ def observe(system: System, containerd_root: str) -> ContentStore:
 
 
 def directory(containerd_root: str) -> str:
-    """Where containerd keeps blobs, each under its digest in hex."""
+    """Return the directory of containerd's blobs, each named by its digest in hex."""
     return f"{containerd_root}/{paths.CONTENT_STORE}"
 
 

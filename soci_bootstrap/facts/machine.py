@@ -13,7 +13,7 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 @dataclass(frozen=True)
 class Machine:
-    """What tuning asks of a node.
+    """The machine, as far as tuning depends on it.
 
     Attributes:
         vcpus: logical processors this node may use.

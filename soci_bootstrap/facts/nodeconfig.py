@@ -1,4 +1,4 @@
-"""What the user's NodeConfig says: nodeadm's cache, minus ours, plus the other drop-ins.
+"""The user's NodeConfig: nodeadm's cache, minus our drop-in, plus the other drop-ins.
 
 Sources: awslabs/amazon-eks-ami, nodeadm (cache in /run/eks/nodeadm/config.json, drop-ins in
 /etc/eks/nodeadm.d, the text test that decides containerd's schema).
@@ -29,7 +29,7 @@ _SETTING = r"""\b{}\s*=\s*\\?["'](?:unix://)?(/[^"'\\]*)"""
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """What matters of the user's NodeConfig.
+    """The fields of the user's NodeConfig that the plan depends on.
 
     Attributes:
         containerd: whether it configures containerd at all.
@@ -119,7 +119,7 @@ def _read_cache(system: System) -> dict[str, Any]:
 
 
 def _ours(system: System) -> dict[str, Any]:
-    """What our own drop-in specifies; nothing where there is none, or none that we wrote."""
+    """Return our own drop-in's ``spec``; empty where there is no drop-in, or not one of ours."""
     try:
         document = json.loads(system.read(paths.NODEADM_DROPIN) or b"{}")
     except (BootstrapError, ValueError, RecursionError):
@@ -167,7 +167,7 @@ def _configures_containerd(text: str) -> bool:
 
 
 def _overrides(text: str) -> bool:
-    """Whether a drop-in that sorts after ours takes anything out of our hands."""
+    """Tell whether a drop-in that sorts after ours sets a key that ours sets."""
     named = any(word in text for word in ("snapshotter", "imageServiceEndpoint"))
     return named or _soci_in_text(text) is not None or _gate_in(text, default=False)
 
@@ -204,7 +204,7 @@ def _soci_in_text(text: str) -> NamedSoci | None:
 
 
 def _over(one: NamedSoci | None, other: NamedSoci | None) -> NamedSoci | None:
-    """What both say together, ``one`` winning."""
+    """Merge two namings of SOCI, ``one`` winning."""
     if one is None or other is None:
         return one or other
     return NamedSoci(

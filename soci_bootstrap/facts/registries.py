@@ -39,7 +39,7 @@ class Registry:
 
     @property
     def warning(self) -> str:
-        """A sentence for the user."""
+        """Warn the user of this registry, in one sentence."""
         asked = "the registry itself" if self.name != DEFAULT else "every registry itself"
         return (
             f"{self.source} names {self.why} for {self.name}: SOCI's parallel pull asks {asked}, without it"
@@ -77,19 +77,19 @@ def observe(
 
 
 def url(name: str) -> str:
-    """Where SOCI looks for a registry: https, but for this machine's own."""
+    """Return a registry's URL as SOCI makes it: https, but for this machine's own."""
     host = "registry-1.docker.io" if name == "docker.io" else name
     scheme = "http" if _is_local(host) else "https"
     return f"{scheme}://{host}/v2/"
 
 
 def direct_urls(registries: Iterable[Registry]) -> dict[str, str]:
-    """Where SOCI asks each registry, by name; ``_default`` has no host to ask and is left out."""
+    """Return each registry's URL by its name; ``_default`` has no host and is left out."""
     return {registry.name: url(registry.name) for registry in registries if registry.name != DEFAULT}
 
 
 def _inline(registry: Mapping[str, Any], source: str) -> Iterator[Registry]:
-    """The old way: mirrors and TLS settings in containerd's configuration itself."""
+    """Read mirrors and TLS settings from containerd's configuration itself, the deprecated way."""
     for name, mirror in _table(registry, "mirrors").items():
         endpoints = mirror.get("endpoint") if isinstance(mirror, dict) else None
         endpoints = endpoints if isinstance(endpoints, list) else []
@@ -128,7 +128,7 @@ def _hosts(system: System, path: str) -> dict[str, Any] | None:
 
 
 def _reasons(name: str, document: Mapping[str, Any]) -> list[str]:
-    """What a hosts.toml makes containerd do that SOCI does not."""
+    """List what a hosts.toml makes containerd do that SOCI does not."""
     tables = _table(document, "host")
     reasons = ["a mirror" for host in tables if _is_another(name, host)]
     server = document.get("server")
@@ -151,7 +151,7 @@ def _certificates(system: System, path: str) -> list[str]:
 
 
 def _is_another(name: str, location: str) -> bool:
-    """Whether a host of hosts.toml is anything but the registry itself, asked as SOCI asks it."""
+    """Tell whether a host of hosts.toml is not the registry itself, asked as SOCI asks it."""
     if not location.startswith("http"):
         location = f"https://{location}"
     try:

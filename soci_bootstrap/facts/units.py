@@ -1,4 +1,4 @@
-"""What a unit's files say, read without asking systemd: the same below ``--root`` as on a node."""
+"""Unit files, read without asking systemd: the same below ``--root`` as on a node."""
 
 from __future__ import annotations
 

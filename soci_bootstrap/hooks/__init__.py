@@ -1,4 +1,4 @@
-"""What systemd starts: guard and verify around containerd's start, boot before nodeadm.
+"""Hooks that systemd starts: guard and verify around containerd's start, boot before nodeadm.
 
 The internal command ``hook NAME``: each hook imports no more than it needs, and ends 0 whatever happens.
 

@@ -1,4 +1,4 @@
-"""What a node's cores and memory mean for SOCI's parallel pull. Pure: facts in, settings out.
+"""Tune SOCI's parallel pull to a node's cores and memory. Pure: facts in, settings out.
 
 The model, in words
 -------------------

@@ -1,4 +1,4 @@
-"""Settings: flags over the environment over a file over defaults, every problem told at once."""
+"""Flags over environment over file over defaults, checked: every problem told at once."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is kept between runs: record, backups, health."""
+"""State kept between runs: record, backups, health."""

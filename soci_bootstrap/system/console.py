@@ -1,6 +1,6 @@
-"""stderr: messages and progress. stdout belongs to results and is written by ``cli`` alone.
+"""Write messages and progress to stderr; results go to stdout, which ``cli`` alone writes.
 
-A stderr that is closed, full or read by nobody any more must not cost a node its install.
+A stderr that is closed, full or no longer read must not fail an install.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One deadline for everything a run waits for."""
+"""One deadline for all that a run waits for."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from soci_bootstrap.errors import DeadlineError
 
 
 class Deadline:
-    """Seconds that are left of a run, on the monotonic clock."""
+    """Seconds left of a run, on the monotonic clock."""
 
     def __init__(self, seconds: float, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.seconds = seconds
@@ -17,15 +17,15 @@ class Deadline:
         self._end = clock() + seconds
 
     def remaining(self) -> float:
-        """Seconds left, never below zero."""
+        """Return the seconds left, never below zero."""
         return max(0.0, self._end - self._clock())
 
     def limit(self, seconds: float) -> float:
-        """``seconds``, or what is left of the run if that is less."""
+        """Return ``seconds``, or the seconds left of the run if these are fewer."""
         return min(seconds, self.remaining())
 
     def check(self, waiting_for: str) -> None:
-        """Raise ``DeadlineError`` naming ``waiting_for`` once the time is up."""
+        """Raise ``DeadlineError`` naming ``waiting_for`` once the deadline has passed."""
         if self.remaining() <= 0:
             raise DeadlineError(
                 f"the deadline passed while waiting for {waiting_for}",

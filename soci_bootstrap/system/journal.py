@@ -1,4 +1,4 @@
-"""One line into the journal, whoever started us. Source: systemd's native journal protocol."""
+"""Write one line to the journal. Source: systemd's native journal protocol."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _ERROR = 3
 
 
 def say(text: str) -> None:
-    """Tell the journal and whoever reads stderr."""
+    """Write an error to the journal and to stderr."""
     import sys
 
     error(text)
@@ -18,7 +18,7 @@ def say(text: str) -> None:
 
 
 def error(message: str) -> None:
-    """Tell the journal; on a node without one, nothing."""
+    """Write an error to the journal; do nothing on a node without one."""
     line = " ".join(message.split())
     fields = f"MESSAGE={line}\nPRIORITY={_ERROR}\nSYSLOG_IDENTIFIER=soci-bootstrap\n"
     try:
