@@ -60,6 +60,8 @@ CASES = [
     Case("rollback of direct wiring", "rollback", (("install",),), dropins=False),
     Case("rollback of a bake", "rollback", (("bake",),)),
 ]
+FINE = [CASES[1], CASES[8]]
+"""Killed not only before each change, but before each call that is part of one."""
 
 
 @pytest.fixture
@@ -137,6 +139,24 @@ class Stage:
         return self.runner.run(root, self.case.command, *self.case.words, newer=newer)
 
 
+class States:
+    """The states of a tree that were seen; of the same one, a run makes the same.
+
+    Times and inodes play no part, nor what is in a file that is still staged: the next run removes it.
+    """
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+
+    def new(self, root: Path) -> bool:
+        """Whether this state was not seen before."""
+        found = content(root).items()
+        state = hash(frozenset((path, entry[:3] if path.endswith(".tmp") else entry) for path, entry in found))
+        known = state in self._seen
+        self._seen.add(state)
+        return not known
+
+
 def joins(root: Path) -> None:
     """Whatever a node finds at its next boot, it joins: nothing half wired, nothing that doesn't parse."""
     for file in (root / "etc/eks/nodeadm.d").iterdir():
@@ -153,7 +173,7 @@ def joins(root: Path) -> None:
 
 
 @pytest.mark.subprocess
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [case for case in CASES if case not in FINE], ids=lambda case: case.name)
 def test_a_run_killed_before_any_change_converges_when_run_again(case: Case, tmp_path: Path) -> None:
     stage = Stage(case, tmp_path)
     runner, start, run = stage.runner, stage.start, stage.run
@@ -183,15 +203,14 @@ def test_a_run_killed_before_any_change_converges_when_run_again(case: Case, tmp
         sys.stdout.write(f"  {number:3} {row[0]:<90} again: {row[1]:<12} or rollback: {row[2]}\n")
 
 
-FINE = [CASES[1], CASES[8]]
-
-
 @pytest.mark.subprocess
 @pytest.mark.parametrize("case", FINE, ids=lambda case: case.name)
 def test_a_run_killed_inside_any_change_converges_when_run_again(case: Case, tmp_path: Path) -> None:
     stage = Stage(case, tmp_path)
-    calls = stage.counted()
-    for number in range(calls):
+    if case.command == "rollback":
+        assert differences(stage.reference, stage.original) == []
+    states = States()
+    for number in range(stage.counted()):
         root = copied(stage.start, tmp_path / "node")
 
         def killed(root: Path = root, number: int = number) -> None:
@@ -199,6 +218,8 @@ def test_a_run_killed_inside_any_change_converges_when_run_again(case: Case, tmp
                 stage.run(root)
 
         assert trees.in_child(killed) == KILLED
+        if not states.new(root):
+            continue
         joins(root)
         back = copied(root, tmp_path / "back")
         stage.runner.run(back, "rollback")
@@ -225,7 +246,7 @@ def test_a_disk_that_fails_at_any_change_leaves_a_node_that_joins(
     def fail() -> None:
         raise OSError(code, os.strerror(code))
 
-    failed = 0
+    failed, states = 0, States()
     for number in range(calls):
         root = copied(stage.start, tmp_path / "node")
         with trees.Calls(number, fail, persists=persists):
@@ -235,9 +256,10 @@ def test_a_disk_that_fails_at_any_change_leaves_a_node_that_joins(
                 failed += 1
                 if not persists and case.command != "rollback":
                     assert differences(content(root), stage.original) == [], number
-        joins(root)
-        stage.run(root)
-        assert differences(content(root), stage.reference) == [], number
+        if states.new(root):
+            joins(root)
+            stage.run(root)
+            assert differences(content(root), stage.reference) == [], number
     assert failed > calls / 2
 
 
