@@ -18,8 +18,8 @@ from tests.support.corpus import archives
 from tests.support.corpus.inputs import DIRECTORY, FIFO, Content
 
 AGENT = b"#!/usr/bin/python3 -I\nPK the agent\n"
-HANG = 20
-"""Seconds after which a test has hung: many times what any of them takes."""
+HANG = 120
+"""Seconds after which a test has hung: a hundred times what any of them takes."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 
 import pytest
@@ -18,6 +19,12 @@ def _no_processes(request, monkeypatch):
 
         monkeypatch.setattr(subprocess.Popen, "__init__", refuse)
         monkeypatch.setattr(subprocess.Popen, "__del__", lambda self: None)
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(monkeypatch):
+    """What is written is there for all that a test looks at; a power cut is not among that."""
+    monkeypatch.setattr(os, "fsync", lambda fd: None)
 
 
 # A loaded machine is slow, which says nothing about the code.

@@ -77,11 +77,9 @@ def tmp_path(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    # A killed process loses nothing that it wrote; waiting for the disk would be most of these tests' time.
-    monkeypatch.setattr(os, "fsync", lambda fd: None)
-    monkeypatch.setattr(install.module, "System", WatchedSystem)
-    monkeypatch.setattr(install.module.resources, "agent_bytes", lambda: trees.AGENT)
-    monkeypatch.setattr(rollback.module, "System", WatchedSystem)
+    monkeypatch.setattr(install, "System", WatchedSystem)
+    monkeypatch.setattr(install.resources, "agent_bytes", lambda: trees.AGENT)
+    monkeypatch.setattr(rollback, "System", WatchedSystem)
     monkeypatch.setattr(WatchedSystem, "watch", Watched())
     return
 
@@ -151,7 +149,9 @@ class States:
     def new(self, root: Path) -> bool:
         """Whether this state was not seen before."""
         found = content(root).items()
-        state = hash(frozenset((path, entry[:3] if path.endswith(".tmp") else entry) for path, entry in found))
+        state = hash(
+            frozenset((path, entry[:3] if path.endswith(".tmp") else entry) for path, entry in found)
+        )
         known = state in self._seen
         self._seen.add(state)
         return not known
@@ -203,64 +203,67 @@ def test_a_run_killed_before_any_change_converges_when_run_again(case: Case, tmp
         sys.stdout.write(f"  {number:3} {row[0]:<90} again: {row[1]:<12} or rollback: {row[2]}\n")
 
 
-@pytest.mark.subprocess
-@pytest.mark.parametrize("case", FINE, ids=lambda case: case.name)
-def test_a_run_killed_inside_any_change_converges_when_run_again(case: Case, tmp_path: Path) -> None:
-    stage = Stage(case, tmp_path)
-    if case.command == "rollback":
-        assert differences(stage.reference, stage.original) == []
-    states = States()
-    for number in range(stage.counted()):
-        root = copied(stage.start, tmp_path / "node")
+@dataclass(frozen=True)
+class End:
+    """How a run ends at a call to the operating system: killed, or by an error, once or from then on."""
 
-        def killed(root: Path = root, number: int = number) -> None:
-            with trees.Calls(number, lambda: os._exit(KILLED)):
-                stage.run(root)
-
-        assert trees.in_child(killed) == KILLED
-        if not states.new(root):
-            continue
-        joins(root)
-        back = copied(root, tmp_path / "back")
-        stage.runner.run(back, "rollback")
-        assert differences(content(back), stage.original) == [], number
-        stage.run(root)
-        assert differences(content(root), stage.reference) == [], number
+    code: int = 0
+    persists: bool = False
 
 
-@pytest.mark.parametrize(
-    ("case", "code", "persists"),
-    [
-        pytest.param(CASES[1], errno.ENOSPC, False, id="install, disk full once"),
-        pytest.param(CASES[1], errno.EROFS, True, id="install, read-only from then on"),
-        pytest.param(CASES[4], errno.EIO, True, id="bake, disk broken from then on"),
-        pytest.param(CASES[8], errno.ENOSPC, True, id="rollback, disk full from then on"),
-    ],
-)
-def test_a_disk_that_fails_at_any_change_leaves_a_node_that_joins(
-    case: Case, code: int, persists: bool, tmp_path: Path
-) -> None:
-    stage = Stage(case, tmp_path)
-    calls = stage.counted()
+def ended(stage: Stage, end: End, number: int, root: Path) -> bool:
+    """Run until the call of that number; whether the run failed."""
 
     def fail() -> None:
-        raise OSError(code, os.strerror(code))
+        raise OSError(end.code, os.strerror(end.code))
 
-    failed, states = 0, States()
-    for number in range(calls):
-        root = copied(stage.start, tmp_path / "node")
-        with trees.Calls(number, fail, persists=persists):
-            try:
-                stage.run(root)
-            except (BootstrapError, AssertionError):
-                failed += 1
-                if not persists and case.command != "rollback":
-                    assert differences(content(root), stage.original) == [], number
-        if states.new(root):
-            joins(root)
+    def killed() -> None:
+        with trees.Calls(number, lambda: os._exit(KILLED)):
             stage.run(root)
-            assert differences(content(root), stage.reference) == [], number
-    assert failed > calls / 2
+
+    if not end.code:
+        assert trees.in_child(killed) == KILLED
+        return True
+    with trees.Calls(number, fail, persists=end.persists):
+        try:
+            stage.run(root)
+        except (BootstrapError, AssertionError):
+            return True
+    return False
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize(
+    ("case", "ends"),
+    [
+        pytest.param(FINE[0], (End(), End(errno.ENOSPC), End(errno.EROFS, True)), id="install"),
+        pytest.param(FINE[1], (End(), End(errno.ENOSPC, True)), id="rollback"),
+        pytest.param(CASES[4], (End(errno.EIO, True),), id="bake"),
+    ],
+)
+def test_a_run_that_ends_inside_any_change_converges_when_run_again(
+    case: Case, ends: tuple[End, ...], tmp_path: Path
+) -> None:
+    stage, states = Stage(case, tmp_path), States()
+    if case.command == "rollback":
+        assert differences(stage.reference, stage.original) == []
+    calls = stage.counted()
+    for end in ends:
+        failures = 0
+        for number in range(calls):
+            root = copied(stage.start, tmp_path / "node")
+            failed = ended(stage, end, number, root)
+            failures += failed
+            if failed and end == End(errno.ENOSPC):
+                assert differences(content(root), stage.original) == [], number
+            if states.new(root):
+                joins(root)
+                back = copied(root, tmp_path / "back")
+                stage.runner.run(back, "rollback")
+                assert differences(content(back), stage.original) == [], (end, number)
+                stage.run(root)
+                assert differences(content(root), stage.reference) == [], (end, number)
+        assert failures > calls / 2
 
 
 @pytest.fixture
