@@ -166,7 +166,7 @@ class Machine:
             found += [f"{name} {table[name]}" for name in ("ActiveOpens", "OutDatagrams") if name in table]
         return [*found, f"{len(self.mirror.log)} requests"]
 
-    def wait(self, what: Callable[[], object], seconds: float = 10) -> None:
+    def wait(self, what: Callable[[], object], seconds: float = 60) -> None:
         """Until it is true."""
         end = time.monotonic() + seconds
         while not what():

@@ -37,7 +37,7 @@ SOCI, OVERLAYFS = "soci", "overlayfs"
 GUARD, VERIFY, PREFLIGHT = "hooks.guard.guard", "hooks.verify.verify", "apply.preflight.run"
 HOOKS = (GUARD, VERIFY)
 """Either unwires from a SOCI that does not answer: the second where the first was cut off."""
-_UP_SECONDS = 25.0
+_UP_SECONDS = 60.0
 """A node that joins is up long before; one that doesn't is given up then."""
 _DOWN_SECONDS = 6.0
 """How long a node that is expected not to join may try."""
@@ -182,8 +182,8 @@ class Bench:
         """As ``start`` does, of an image in the registry, or one that is here already."""
         with Cri(self.node, self.image_endpoint()) as cri:
             if pull:
-                cri.pull(reference, timeout=20)
-            container = cri.run(reference, timeout=20)
+                cri.pull(reference, timeout=60)
+            container = cri.run(reference, timeout=60)
             if not cri.running(container):
                 raise AssertionError(f"the container of {reference} ended")
         info = json.loads(self.node.run(f"ctr -n k8s.io containers info {container.id}").stdout)
@@ -199,13 +199,13 @@ class Bench:
 
     # --- looking
 
-    def kubelet(self, seconds: float = 8) -> dict[str, Any]:
+    def kubelet(self) -> dict[str, Any]:
         """What kubelet says of both its endpoints, said anew."""
         script = "rm -f $0; until [ -e $0 ]; do sleep 0.05; done; cat $0".replace(
             "$0", "/run/lab/kubelet.json"
         )
         try:
-            state: dict[str, Any] = json.loads(self.node.run(script, timeout=seconds).stdout)
+            state: dict[str, Any] = json.loads(self.node.run(script, timeout=self.seconds).stdout)
         except subprocess.TimeoutExpired:
             return {"ready": False, "image": "", "errors": [f"kubelet is {self.node.state('kubelet')}"]}
         return state
@@ -227,7 +227,7 @@ class Bench:
         settings: dict[str, Any] = tomllib.loads(text)["pull_modes"]["parallel_pull_unpack"]
         return settings
 
-    def wait(self, what: Callable[[], object], seconds: float = 12) -> None:
+    def wait(self, what: Callable[[], object], seconds: float = 60) -> None:
         """Until ``what`` is true."""
         end = time.monotonic() + seconds
         while not what():

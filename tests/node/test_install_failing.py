@@ -195,7 +195,7 @@ def test_a_signal_while_downloading(bare: Machine, signal: str) -> None:
         bare.wait(lambda: len(bare.mirror.log) > requests)
         bare.wait(lambda: ".tmp" in bare.sh("ls -A /usr/local/bin"))
         bare.sh(f"kill -{signal} $(cat /run/installing)")
-        out, err = process.communicate(timeout=5)
+        out, err = process.communicate(timeout=60)
     run = Run(process.returncode, out.decode(), err.decode())
     assert (run.status, run.outcome, run.changed) == (2, "degraded", [])
     assert "interrupted" in run.last_line
@@ -213,9 +213,9 @@ def test_two_at_once(bare: Machine) -> None:
         assert re.search(r"found .*lock held by .*\d+ .*1 s, expected to be alone", run.last_line), (
             run.last_line
         )
-        assert 1 <= time.monotonic() - started < 5
+        assert 1 <= time.monotonic() - started < 60
         bare.sh("kill -TERM $(cat /run/installing)")
-        process.communicate(timeout=5)
+        process.communicate(timeout=60)
     before.assert_unchanged(bare)
 
 
@@ -226,7 +226,7 @@ def test_the_second_of_two_waits_and_finds_nothing_to_do() -> None:
             node.wait(lambda: node.mirror.log)
             node.mirror.fault = Fault.NONE
             second = node.install()
-            out, err = process.communicate(timeout=20)
+            out, err = process.communicate(timeout=60)
         assert Run(process.returncode, out.decode(), err.decode()).outcome == "installed"
         assert second.outcome == "unchanged", second.stderr
         assert len(node.mirror.log) == 1
