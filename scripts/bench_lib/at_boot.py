@@ -19,8 +19,8 @@ _PREFLIGHT = f"""
 import sys, time
 sys.path.insert(0, sys.argv[1])
 started = time.perf_counter()
-from soci_bootstrap import preflight
-from soci_bootstrap.deadline import Deadline
+from soci_bootstrap.apply import preflight
+from soci_bootstrap.system.deadline import Deadline
 preflight.run("{_DAEMON}", "{_CONFIG}", Deadline(9), {{}})
 print(time.perf_counter() - started)
 """

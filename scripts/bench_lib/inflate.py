@@ -23,9 +23,10 @@ _PROGRAMS = {
 _PLACE_OURS = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from soci_bootstrap import decompressor
-from soci_bootstrap.facts import architecture
-os.makedirs(decompressor.LIBEXEC)
+from soci_bootstrap import paths
+from soci_bootstrap.facts.machine import architecture
+from soci_bootstrap.plan import decompressor
+os.makedirs(paths.LIBEXEC)
 for carried in decompressor.carried(architecture(None), sys.version_info[:2]):
     with open(carried.path, "wb") as file:
         file.write(carried.data)

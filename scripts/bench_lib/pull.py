@@ -24,7 +24,7 @@ from tests.node.lab.mirror import Registry
 from tests.node.lab.node import Node
 from tests.node.lab.soci.build import Release
 
-OF_DEFAULT, OF_GATE = 0.60, 0.82
+OF_DEFAULT, OF_GATE = 0.45, 0.70
 """Allowed, as ratios."""
 RATE = 50_000_000
 """Bytes a second that the registry gives to each connection."""

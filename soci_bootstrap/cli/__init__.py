@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from soci_bootstrap.errors import BootstrapError, RefusedError, StoppedError
-from soci_bootstrap.system.resources import version
 
 if TYPE_CHECKING:
     from soci_bootstrap.settings import Settings
@@ -101,6 +100,8 @@ def _told(line: CommandLine) -> str | None:
 
         return helptext.command_help(line.command) if line.command else helptext.overview()
     if line.version:
+        from soci_bootstrap.system.resources import version
+
         return f"soci-bootstrap {version()}\n"
     if line.problems:
         return None
@@ -110,6 +111,7 @@ def _told(line: CommandLine) -> str | None:
         return completion.script(line.operand or "")
     if line.command == "man":
         from soci_bootstrap.cli import helptext
+        from soci_bootstrap.system.resources import version
 
         return helptext.page(version())
     return None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -17,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "scripts"))
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
 from scripts.bench_lib import __main__ as bench
-from scripts.bench_lib import chart, figures, given
+from scripts.bench_lib import at_boot, chart, figures, given, imports, inflate
 from scripts.bench_lib.figures import Figure, Sample, figure, ratio, shown
 from soci_bootstrap.errors import UsageError
 from soci_bootstrap.fetch import release as release_
@@ -161,3 +163,33 @@ def test_what_is_no_release_is_refused(name: str, member: str, problem: str, tmp
         given.opened(str(archive(tmp_path, name, member)))
     with pytest.raises(UsageError, match="can't be read"):
         given.opened(str(tmp_path / "none" / RELEASE))
+
+
+def test_what_programs_for_nodes_import_is_there() -> None:
+    """They are text, so that no linter follows when a module moves."""
+    for program in (at_boot._PREFLIGHT, inflate._PLACE_OURS):
+        for node in ast.walk(ast.parse(program)):
+            if isinstance(node, ast.ImportFrom):
+                module = importlib.import_module(str(node.module))
+                for alias in node.names:
+                    assert hasattr(module, alias.name) or importlib.import_module(
+                        f"{node.module}.{alias.name}"
+                    )
+    for name in imports._MODULES:
+        importlib.import_module(f"soci_bootstrap.{name}")
+
+
+def test_our_modules_are_counted_without_empty_faces(tmp_path: Path) -> None:
+    told = (
+        "import time: self [us] | cumulative | imported package\n"
+        "import time:       123 |        123 |   soci_bootstrap.errors\n"
+        "import time:       123 |        246 | soci_bootstrap\nsoci-bootstrap: done\n"
+        "import time:         1 |          1 | json\n"
+    )
+    assert imports.imported(told) == {"soci_bootstrap", "soci_bootstrap.errors"}
+    (tmp_path / "full").mkdir()
+    (tmp_path / "empty" / "inner").mkdir(parents=True)
+    (tmp_path / "full" / "__init__.py").write_text('"""Text."""\nx = 1\n')
+    for name in ("empty", "empty/inner"):
+        (tmp_path / name / "__init__.py").write_text('"""Text."""\n')
+    assert set(imports.faces(tmp_path)) == {"empty", "empty.inner"}
