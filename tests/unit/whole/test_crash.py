@@ -77,9 +77,9 @@ def tmp_path(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(autouse=True)
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(install, "System", WatchedSystem)
-    monkeypatch.setattr(install.resources, "agent_bytes", lambda: trees.AGENT)
-    monkeypatch.setattr(rollback, "System", WatchedSystem)
+    monkeypatch.setattr(install.module, "System", WatchedSystem)
+    monkeypatch.setattr(install.module.resources, "agent_bytes", lambda: trees.AGENT)
+    monkeypatch.setattr(rollback.module, "System", WatchedSystem)
     monkeypatch.setattr(WatchedSystem, "watch", Watched())
     return
 
