@@ -98,3 +98,9 @@ def test_no_docstring_begins_with_a_question() -> None:
         if re.match(r"(What|Whether|Whose)\b", str(text.value))
     }
     assert found == set()
+
+
+def test_every_file_that_contributing_names_is_there() -> None:
+    for name in re.findall(r"`([\w/]+/[\w./]*|\w+\.(?:py|sh|md))`", CONTRIBUTING):
+        places = [ROOT / name, PACKAGE / name, ROOT / "scripts" / name]
+        assert name.startswith("/") or any(place.exists() for place in places), name
