@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 
 import pytest
@@ -25,6 +26,15 @@ def _no_processes(request, monkeypatch):
 def _no_waiting_for_the_disk(monkeypatch):
     """What is written is there for all that a test looks at; a power cut is not among that."""
     monkeypatch.setattr(os, "fsync", lambda fd: None)
+
+
+@pytest.fixture(autouse=True)
+def _signals():
+    """As they were, whatever a run that failed or was stopped made of them."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 # A loaded machine is slow, which says nothing about the code.

@@ -266,16 +266,6 @@ def test_a_run_that_ends_inside_any_change_converges_when_run_again(
         assert failures > calls / 2
 
 
-@pytest.fixture
-def signals() -> Iterator[None]:
-    """As they are, whatever a run that was stopped made of them."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
-
-
-@pytest.mark.usefixtures("signals")
 @pytest.mark.parametrize("case", [CASES[1], CASES[2], CASES[4]], ids=lambda case: case.name)
 def test_a_run_stopped_inside_any_change_takes_everything_back(case: Case, tmp_path: Path) -> None:
     stage = Stage(case, tmp_path)
