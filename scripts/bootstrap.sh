@@ -23,8 +23,8 @@ settle() {
 }
 
 left() {
-  read -r up _ </proc/uptime
-  up=${up%.*} left=$((${end:=$((up + ${limit:=120}))} - up))
+  read -r up </proc/uptime
+  up=${up%%.*} left=$((${end:=$((up + ${limit:=120}))} - up))
   [ "$left" -gt 0 ] || give_up "the deadline of $limit s passed fetching $shown"
 }
 

@@ -81,6 +81,8 @@ SET_E = """\
 set -o errexit -o nounset
 # Debian's dash has no pipefail.
 if (set -o pipefail) 2>/dev/null; then set -o pipefail; fi
+IFS='
+	'
 {}
 echo reached
 """
