@@ -1,4 +1,4 @@
-"""One run at a time. The kernel drops the lock with its holder, however that ends."""
+"""Lock out a second run. The kernel drops the lock with its holder, however that ends."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def held(system: System, deadline: Deadline) -> Iterator[None]:
                 continue
             if deadline.remaining() <= 0:
                 # An image's directory has no place to say who: nothing of ours stays in it.
-                said = os.pread(fd, 512, 0).decode("utf-8", "replace").strip() if system.live else ""
-                holder = said or "another process"
+                said = os.pread(fd, 512, 0).decode("utf-8", "replace") if system.live else ""
+                holder = redact_text(said, 160).strip() or "another process"
                 raise LockHeldError(
                     "another soci-bootstrap is at work on this node",
                     found=f"{path} held by {holder} for more than {deadline.seconds:g} s",
@@ -87,7 +87,7 @@ def _taken(fd: int, path: str) -> bool:
 
 
 def _is_stale(fd: int, path: str) -> bool:
-    """Whether the file has been removed since it was opened: its lock keeps nobody out any more."""
+    """Tell if the file was removed since it was opened: its lock keeps nobody out any more."""
     try:
         found = os.stat(path)
     except FileNotFoundError:

@@ -99,6 +99,15 @@ def test_a_lock_that_its_holder_has_not_signed_yet(node: System) -> None:
             raise AssertionError("both ran")
 
 
+def test_what_another_user_wrote_there_does_nothing_to_a_terminal(node: System) -> None:
+    with lock.held(node, Deadline(5)):
+        Path(paths.LOCK).write_bytes(b"\x1b[2Jnobody\xff\n" * 100)
+        with pytest.raises(LockHeldError, match="nobody") as caught, lock.held(node, Deadline(0.05)):
+            raise AssertionError("both ran")
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
 @pytest.mark.subprocess
 def test_a_holder_that_was_killed_holds_it_no_longer(node: System) -> None:
     def hold() -> None:
