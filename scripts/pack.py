@@ -28,7 +28,7 @@ PRUNED = (
     "urllib3/contrib/",
     "urllib3/http2/connection.py",
 )
-"""What nothing imports on a node: foreign platforms, optional TLS stacks, HTTP/2, command lines."""
+"""Modules that nothing imports on a node: foreign platforms, optional TLS stacks, HTTP/2, command lines."""
 NOTICE = b"""\
 soci-bootstrap is under the Apache License 2.0 (LICENSE). This archive also carries parts of the
 packages below, each under its own licence.
@@ -70,7 +70,7 @@ def wheels(directory: str) -> list[str]:
 
 
 def third_party(parts: str) -> tuple[Files, Files]:
-    """The code we take from the wheels, and the licence texts that go with it."""
+    """Take code from the wheels, and the licence texts that go with it."""
     code, licences = {}, {}
     for wheel in [*wheels(os.path.join(parts, "pure")), *wheels(os.path.join(parts, "isal"))]:
         distribution, number = os.path.basename(wheel).split("-")[:2]

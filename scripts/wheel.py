@@ -1,4 +1,4 @@
-"""What the wheel carries beside the code: setuptools' build_py, with unit files and stub in data/."""
+"""Build hook of the wheel: setuptools' build_py, with unit files and stub in data/."""
 
 from __future__ import annotations
 

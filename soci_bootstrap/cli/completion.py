@@ -9,7 +9,7 @@ from soci_bootstrap.settings.options import OPTIONS, Option, options_of
 
 
 def script(shell: str) -> str:
-    """A completion script for ``bash`` or ``zsh``."""
+    """Write a completion script for ``bash`` or ``zsh``."""
     return _zsh() if shell == "zsh" else _bash()
 
 

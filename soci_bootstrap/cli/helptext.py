@@ -1,4 +1,4 @@
-"""What ``--help`` prints, from the table of options; the manual page shares its parts."""
+"""Help and manual page, from the tables of commands and options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fetches a release and puts its one binary into a staged file, in one pass over the bytes.
+"""Fetch a release and put its one binary into a staged file, in one pass over the bytes.
 
 The archive streams from the source; its sha256, its gunzip, the binary's own sha256 and the writing
 run side by side. Nobody may use the staged file before ``fetch_binary`` returns: until then the
@@ -37,13 +37,13 @@ ARCHIVE_LIMIT = 512 << 20
 
 @dataclass(frozen=True)
 class Fetched:
-    """What now stands in the staged file, and where it came from."""
+    """The staged file's contents, and their source."""
 
     archive_sha256: str
     binary_sha256: str
     binary_size: int
     warning: str | None
-    """What the user should know of how the digest was come by."""
+    """A caution about the source of the digest, for the user."""
     requests: int
     """Requests made, failed ones and the digest's included."""
     seconds_waited: float

@@ -1,4 +1,4 @@
-"""What an archive must hash to, and what to say if it does not."""
+"""Find the digest that an archive must have, and compare."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _SIDECAR_LIMIT = 4096
 
 @dataclass(frozen=True)
 class Expected:
-    """A digest, and how we came by it."""
+    """A digest and its source."""
 
     sha256: str
     by: str
-    """Who says so, for messages."""
+    """The source, for messages."""
     warning: str | None = None
     requests: int = 0
 
@@ -33,7 +33,7 @@ class Expected:
 def expected_digest(
     request: Request, deadline: Deadline, console: Console, environ: Mapping[str, str], policy: RetryPolicy
 ) -> Expected:
-    """What is given or pinned, else what stands beside the archive as ``.sha256sum``, with a warning.
+    """Return the digest given or pinned, else the one beside the archive (``.sha256sum``), with a warning.
 
     Raises:
         UsageError: nobody would be asked who can be believed.
@@ -84,7 +84,7 @@ def check_digest(request: Request, expected: Expected, found: str, flaw: Archive
 
 
 def _parse(body: bytes, asset: str, name: str) -> str:
-    """The digest in sha256sum's format, for this asset."""
+    """Read the digest of this asset from sha256sum's format."""
     for line in body.decode("utf-8", "replace").splitlines():
         match = re.fullmatch(r"([0-9a-fA-F]{64})(?:\s+\*?(?:\S*/)?(\S+))?\s*", line)
         if match and match[2] in (None, asset):

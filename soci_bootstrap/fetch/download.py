@@ -1,4 +1,4 @@
-"""One body's bytes in order, through failures, within the deadline."""
+"""Fetch one body in order, through failures, within the deadline."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Block:
 
 
 _Item = Union[Block, BaseException, None]
-"""What the reader hands over: a block, why there are no more, or None at the end."""
+"""An item from the reader: a block, the error that ended it, or None at the end."""
 
 
 class Sink(Protocol):
@@ -105,7 +105,7 @@ class Download:
             yield sink
 
     def blocks(self) -> Generator[Block, None, None]:
-        """The body's blocks, read ahead by a thread of its own; close it when done early.
+        """Yield the body's blocks, read ahead by a thread; close the generator when done early.
 
         The thread is what makes the deadline hold: a resolver or a server that sends one byte now
         and then can keep a blocking call busy for ever; we just stop waiting for it.
@@ -222,7 +222,7 @@ class Download:
 
 
 def _merged(first: Block, ready: queue.Queue[_Item], pending: list[_Item]) -> Block:
-    """A block with those that wait behind it; what does not continue it goes to ``pending``.
+    """Join a block with those that wait behind it; one that does not continue it goes to ``pending``.
 
     A TLS record has 16 KiB, and each block costs its takers a dozen locks.
     """

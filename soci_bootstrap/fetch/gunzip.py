@@ -33,7 +33,7 @@ class Gunzip:
         self._head = b""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """What ``data`` inflates to, in pieces of at most ``OUTPUT`` bytes.
+        """Inflate ``data``, in pieces of at most ``OUTPUT`` bytes.
 
         Raises:
             ArchiveError: not gzip, corrupt, garbage after it, or a bomb.
@@ -146,7 +146,7 @@ class Gunzip:
 
 
 def _header_complete(data: bytes) -> bool:
-    """Whether ``data`` holds all of the header that it starts with (RFC 1952 2.3)."""
+    """Tell if ``data`` holds all of the header that it starts with (RFC 1952 2.3)."""
     if len(data) < 10:
         return False
     flags, end = data[3], 10
@@ -164,7 +164,7 @@ def _header_complete(data: bytes) -> bool:
 
 
 def load_igzip() -> Any | None:
-    """The ``igzip_lib`` that Python finds, else the one that we carry; None: zlib must do.
+    """Load the ``igzip_lib`` that Python finds, else the carried one; None: zlib must do.
 
     Worth a quarter of a second of a cold install: zlib would be its longest part.
     """
@@ -198,7 +198,7 @@ def _carried_igzip() -> Any | None:
 
 
 def load_extension(path: str) -> Any | None:
-    """The ``igzip_lib`` extension module at ``path``, None if it does not load here."""
+    """Load the ``igzip_lib`` extension module at ``path``, None if it does not load here."""
     from importlib.machinery import ExtensionFileLoader
     from importlib.util import module_from_spec, spec_from_file_location
 

@@ -149,7 +149,7 @@ def _tls() -> ssl.SSLContext:
 
 
 def ca_bundle(environ: Mapping[str, str]) -> str:
-    """The file of certificate authorities to trust: the user's, else the node's; never one of ours.
+    """Find the file of certificate authorities to trust: the user's, else the node's; none is carried.
 
     Raises:
         FetchError: the one that is named does not exist, or the node has none.
@@ -177,7 +177,7 @@ def ca_bundle(environ: Mapping[str, str]) -> str:
 
 
 def _next_hop(url: str, target: str, name: str) -> str:
-    """The URL that a redirect leads to, with the user information of ``url`` only on the same origin."""
+    """Resolve a redirect, with the user information of ``url`` only on the same origin."""
     try:
         old, new = urlsplit(url), urlsplit(urljoin(url, target))
     except ValueError:
@@ -204,7 +204,7 @@ def _length(response: requests.Response) -> int | None:
 
 
 def _read(raw: BaseHTTPResponse, size: int) -> bytes:
-    """What has arrived, at most ``size`` bytes; ``read`` would wait until all of them have."""
+    """Read what has arrived, at most ``size`` bytes; ``read`` would wait for all of them."""
     try:
         return raw.read1(size, decode_content=False)
     except (HTTPError, OSError, ValueError) as error:

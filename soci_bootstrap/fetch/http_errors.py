@@ -1,4 +1,4 @@
-"""What a failed http request means: worth another one, or final, and in whose words.
+"""Classify failed HTTP requests: worth another one, or final.
 
 The libraries' own texts are never shown: they quote whole URLs, signed queries included.
 """
@@ -30,7 +30,7 @@ _REMEDIES = {
 
 
 def refused(response: requests.Response, name: str) -> Exception:
-    """The error for an answer whose status is not 200."""
+    """Make the error for an answer whose status is not 200."""
     status = response.status_code
     if status in (408, 425, 429) or status >= 500:
         wait = parse_retry_after(response.headers.get("Retry-After"), time.time)
@@ -44,7 +44,7 @@ def refused(response: requests.Response, name: str) -> Exception:
 
 
 def classified(error: BaseException, name: str, bundle: str | None, proxy: str | None = None) -> Exception:
-    """The error for a request that got no answer.
+    """Make the error for a request that got no answer.
 
     Args:
         error: what requests or urllib3 raised.
@@ -61,7 +61,7 @@ def classified(error: BaseException, name: str, bundle: str | None, proxy: str |
 
 
 def cause(error: BaseException) -> str:
-    """The operating system's or the library's word for it, without addresses."""
+    """Describe the cause in the operating system's or the library's words, without addresses."""
     links = list(_chain(error))
     if any(type(link).__name__ == "IncompleteRead" for link in links):
         return "it was cut short"

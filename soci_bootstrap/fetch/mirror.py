@@ -115,7 +115,7 @@ def mirror(
 
 
 def _ourselves(to: Store, destination: str, console: Console) -> list[MirroredFile]:
-    """The zipapp that is running, its digest, and the stub that fetches it."""
+    """Put the running zipapp, its digest and the stub that fetches it."""
     agent = resources.agent_bytes()
     if agent is None:
         console.warn(
@@ -149,7 +149,7 @@ def _small(to: Store, path: str, data: bytes) -> MirroredFile:
 
 
 def _read_index(to: Store) -> dict[str, object]:
-    """What an earlier run listed and is still there: a narrower run must not forget the rest."""
+    """Read what an earlier run listed and is still there: a narrower run must not forget the rest."""
     try:
         files = json.loads(to.read(INDEX) or b"{}")["files"]
         return {

@@ -1,4 +1,4 @@
-"""Where a mirror is written: a directory, or an S3 prefix through the aws CLI."""
+"""Write a mirror: into a directory, or an S3 prefix through the aws CLI."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from soci_bootstrap.redact import redact_text, redact_url
 from soci_bootstrap.system.deadline import Deadline
 
 _MISSING = re.compile(r"\(404\)|NoSuchKey|NoSuchBucket|does not exist")
-"""What the aws CLI says of an object or bucket that is not there."""
+"""Words of the aws CLI for an object or bucket that is not there."""
 
 
 class Store(Protocol):
     """A place below which files have paths such as ``v0.15.0/x.tar.gz``."""
 
     def size_if(self, path: str, sha256: str) -> int | None:
-        """The file's bytes if it is there with that digest, else None."""
+        """Return the file's size in bytes if it is there with that digest, else None."""
 
     def room(self, path: str, sha256: str) -> AbstractContextManager[str]:
-        """A context with a local file to write the bytes to."""
+        """Yield a local file to write the bytes to."""
 
     def put_file(self, path: str, written: str, sha256: str) -> None:
         """Give what is written in ``room``'s file its final name."""
 
     def read(self, path: str) -> bytes | None:
-        """A small file's bytes, None if there is none."""
+        """Read a small file, None if there is none."""
 
 
 def store(destination: str, deadline: Deadline, environ: Mapping[str, str]) -> Store:
-    """The store for DEST.
+    """Make the store for DEST.
 
     Raises:
         UsageError: neither a directory nor S3.
@@ -73,7 +73,7 @@ class DirectoryStore:
 
     @contextmanager
     def room(self, path: str, sha256: str) -> Iterator[str]:
-        """A file beside the final one."""
+        """Yield a file beside the final one."""
         final = os.path.join(self.directory, path)
         try:
             os.makedirs(os.path.dirname(final), 0o755, exist_ok=True)
@@ -92,7 +92,7 @@ class DirectoryStore:
         os.replace(written, os.path.join(self.directory, path))
 
     def read(self, path: str) -> bytes | None:
-        """The file's bytes."""
+        """Read the file."""
         try:
             with open(os.path.join(self.directory, path), "rb") as file:
                 return file.read()
@@ -112,7 +112,7 @@ class S3Store:
         self._scratch = DirectoryStore(os.path.join(cache, "soci-bootstrap", "mirror", scratch))
 
     def size_if(self, path: str, sha256: str) -> int | None:
-        """What the object's metadata says; written by us together with the bytes."""
+        """Read the object's metadata, which were written together with the bytes."""
         bucket, _, base = self.prefix[len("s3://") :].partition("/")
         key = f"{base}/{path}" if base else path
         head = self._aws("s3api", "head-object", "--bucket", bucket, "--key", key, "--output", "json")
@@ -124,7 +124,7 @@ class S3Store:
         )
 
     def room(self, path: str, sha256: str) -> AbstractContextManager[str]:
-        """A file in the user's cache."""
+        """Yield a file in the user's cache."""
         return self._scratch.room(path, sha256)
 
     def put_file(self, path: str, written: str, sha256: str) -> None:
@@ -143,11 +143,11 @@ class S3Store:
         os.unlink(written)
 
     def read(self, path: str) -> bytes | None:
-        """The object's bytes."""
+        """Read the object."""
         return self._aws("s3", "cp", f"{self.prefix}/{path}", "-", "--only-show-errors")
 
     def _aws(self, *arguments: str) -> bytes | None:
-        """The CLI's stdout; None where it says 404."""
+        """Run the CLI and return its stdout; None where it says 404."""
         try:
             done = subprocess.run(
                 ["aws", *arguments],

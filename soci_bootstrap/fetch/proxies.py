@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 def proxy_for(scheme: str, host: str, port: int, environ: Mapping[str, str]) -> str | None:
-    """The proxy's URL, None to connect directly.
+    """Choose the proxy's URL, None to connect directly.
 
     Args:
         scheme: of the request, ``http`` or ``https``.
@@ -21,7 +21,7 @@ def proxy_for(scheme: str, host: str, port: int, environ: Mapping[str, str]) -> 
 
 
 def usable(proxy: str) -> bool:
-    """Whether requests can be sent through it: http or https, and a host."""
+    """Tell if requests can be sent through ``proxy``: http or https, and a host."""
     from urllib.parse import urlsplit
 
     try:

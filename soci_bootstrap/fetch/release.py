@@ -51,7 +51,7 @@ PINNED: Mapping[str, Mapping[str, str]] = {
 """version -> architecture -> sha256 of the release archive, oldest version first."""
 
 NEWEST = "0.15.0"
-"""What is installed where the user names no version."""
+"""The version to install where the user names none."""
 
 _VERSION = re.compile(r"v?(\d{1,4})\.(\d{1,4})\.(\d{1,4})", re.ASCII)
 
@@ -83,7 +83,7 @@ def canonical(text: str) -> str:
 
 
 def pinned_digest(version: str, arch: str) -> str | None:
-    """The archive's sha256 in lower-case hex, None for a version or architecture not pinned."""
+    """Return the archive's sha256 in lower-case hex, None for a version or architecture not pinned."""
     return PINNED.get(version, {}).get(arch)
 
 
@@ -97,7 +97,7 @@ def pinned_as(digest: str) -> str | None:
 
 
 def asset_path(version: str, arch: str) -> str:
-    """Where the archive stands below ``UPSTREAM`` and below any ``--mirror``."""
+    """Name the archive's path below ``UPSTREAM`` and below any ``--mirror``."""
     return f"v{version}/soci-snapshotter-{version}-linux-{arch}.tar.gz"
 
 
@@ -108,25 +108,25 @@ class Request:
     version: str
     arch: str
     sha256: str | None = None
-    """What the archive must hash to; None: what is pinned, else what the source itself says."""
+    """The digest to require; None: the pinned one, else the one that the source itself gives."""
     mirror: str | None = None
     """A URL, ``s3://bucket/prefix`` or directory in place of upstream's release page."""
     tarball: str | None = None
     """A local archive in place of any of these."""
 
     def digest(self) -> str | None:
-        """What the archive must hash to, where that is known beforehand; ``sha256`` goes first."""
+        """Return the digest to require, None where none is known beforehand; ``sha256`` goes first."""
         return self.sha256 or pinned_digest(self.version, self.arch)
 
     def location(self) -> str:
-        """The URL or path of the archive. A mirror's query string, such as a SAS token, stays at the end."""
+        """Name the archive's URL or path. A mirror's query string, such as a SAS token, stays at the end."""
         if self.tarball is not None:
             return self.tarball
         base, question, query = (self.mirror or UPSTREAM).partition("?")
         return f"{base.rstrip('/')}/{asset_path(self.version, self.arch)}{question}{query}"
 
     def is_local(self) -> bool:
-        """Whether the archive is a file that is here already, and its owner's to keep."""
+        """Tell if the archive is a file of this machine, and its owner's to keep."""
         scheme, separator, _ = self.location().partition("://")
         return not separator or scheme.lower() == "file"
 

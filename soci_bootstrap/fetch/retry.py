@@ -1,4 +1,4 @@
-"""When to try again, as a value."""
+"""A retry policy, as a value."""
 
 from __future__ import annotations
 

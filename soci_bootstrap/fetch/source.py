@@ -1,4 +1,4 @@
-"""Where bytes come from: a file, https, S3. One way to open each of them."""
+"""Sources of bytes, a file, https or S3, opened in one way."""
 
 from __future__ import annotations
 

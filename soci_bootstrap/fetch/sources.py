@@ -12,7 +12,7 @@ from soci_bootstrap.redact import redact_text, redact_url
 
 
 def source(location: str, environ: Mapping[str, str]) -> Source:
-    """The source for a URL, ``s3://`` address or path.
+    """Make the source for a URL, ``s3://`` address or path.
 
     Args:
         location: https, http, file or s3 URL, or a path.
@@ -31,7 +31,7 @@ def source(location: str, environ: Mapping[str, str]) -> Source:
 
 
 def local_path(location: str) -> str:
-    """The path that a ``file://`` URL or a path names.
+    """Return the path that a ``file://`` URL or a path names.
 
     Raises:
         UsageError: another scheme, or a file URL that names another machine.

@@ -160,7 +160,7 @@ class TarReader:
         return self._overrides.get("path", name)
 
     def _size(self, size: int) -> int:
-        """The entry's size, which a pax header may say instead."""
+        """Return the entry's size, which a pax header may say instead."""
         text = self._overrides.get("size")
         if text is not None:
             if not re.fullmatch(rb"[0-9]{1,19}", text):
@@ -218,7 +218,7 @@ class TarReader:
 
 
 def _pax(data: bytes) -> dict[str, bytes]:
-    """The records of a pax header: length, key, ``=``, value, line feed."""
+    """Split a pax header into records: length, key, ``=``, value, line feed."""
     records: dict[str, bytes] = {}
     position = 0
     while position < len(data):

@@ -23,5 +23,5 @@ _RENDERERS = {
 
 
 def render(request: Document) -> str:
-    """The document for ``request``; the same request gives the same bytes."""
+    """Render the document for ``request``; the same request gives the same bytes."""
     return _RENDERERS[request.options.kind](request)

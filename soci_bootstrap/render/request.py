@@ -35,7 +35,7 @@ class Document:
 
     @property
     def name(self) -> str:
-        """What the rendered object is called."""
+        """The rendered object's name."""
         return self.options.name or DEFAULT_NAME
 
 

@@ -27,7 +27,7 @@ _FETCHING = ("install", "bake", "plan", "render", "mirror")
 
 @dataclass(frozen=True)
 class Settings:
-    """What this run is asked to do; every value is checked.
+    """The settings of one run, every value checked.
 
     Attributes:
         command: what to run.
@@ -83,7 +83,7 @@ class Settings:
 
     @property
     def live(self) -> bool:
-        """Whether this run is about the machine that it runs on."""
+        """Tell if this run is about the machine that it runs on."""
         return self.root == "/"
 
     @property
@@ -118,7 +118,7 @@ def load(argv: Sequence[str], environ: Mapping[str, str], read_file: ReadFile) -
 
 
 def _strongest(given: Sequence[Given], problems: list[str]) -> dict[str, Given]:
-    """The winner for each option; of options that exclude each other, the one of the stronger source."""
+    """Choose each option's winner; of options that exclude each other, the one of the stronger source."""
     chosen: dict[str, Given] = {}
     for found in given:
         before = chosen.get(found.option.name)
@@ -202,7 +202,7 @@ LASTING = tuple(name for option in OPTIONS if option.lasting for name in option.
 
 
 def to_json(settings: Settings) -> dict[str, object]:
-    """The lasting settings, for the record."""
+    """Select the lasting settings, for the record."""
     document = {name: getattr(settings, name) for name in LASTING}
     document["parallel_pull"] = dict(settings.parallel_pull)
     if settings.decompressor_args is not None:

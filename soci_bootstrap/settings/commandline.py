@@ -21,7 +21,7 @@ _HELP = ("-h", "--help")
 
 @dataclass
 class CommandLine:
-    """What argv says.
+    """The command line, parsed.
 
     Attributes:
         command: empty where none, or an unknown one, was given.
@@ -41,7 +41,7 @@ class CommandLine:
 
     @property
     def json(self) -> bool:
-        """Whether ``--json`` was seen, however wrong the rest is."""
+        """Tell if ``--json`` was seen, however wrong the rest is."""
         return any(option.name == "json" for option, _ in self.given)
 
 

@@ -53,5 +53,5 @@ UNPRIVILEGED = ("plan", "doctor", "render", "mirror", "config")
 
 
 def command(name: str) -> Command | None:
-    """The command of that name."""
+    """Find the command of that name."""
     return next((known for known in COMMANDS if known.name == name), None)

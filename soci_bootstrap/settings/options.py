@@ -271,5 +271,5 @@ OPTIONS = (
 
 
 def options_of(name: str) -> tuple[Option, ...]:
-    """The options that a command takes, in the order of help."""
+    """Select the options that a command takes, in the order of help."""
     return tuple(option for option in OPTIONS if name in option.commands)

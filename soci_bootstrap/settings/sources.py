@@ -1,4 +1,4 @@
-"""Where settings come from: flags, the environment and a file, each value with the name of its source."""
+"""Gather settings from flags, the environment and a file, each value with the name of its source."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _variables(environ: Mapping[str, str], command: str, problems: list[str]) ->
 
 
 def _file(given: Sequence[Given]) -> tuple[str, bool]:
-    """The file's path, and whether it has to be there."""
+    """Find the file's path, and tell if it has to be there."""
     named = [str(found.value) for found in given if found.option.name == "config"]
     if named:
         return named[-1], True

@@ -28,21 +28,21 @@ _AMI_VERSION = re.compile(r"latest|v[0-9]{8}")
 
 
 def text(value: object) -> str:
-    """Any text but none."""
+    """Take any text but none."""
     if not isinstance(value, str) or not value.strip() or "\0" in value:
         raise ValueError(f"found {value!r}, expected text")
     return value
 
 
 def boolean(value: object) -> bool:
-    """True or false."""
+    """Take true or false."""
     if isinstance(value, bool):
         return value
     return parse_bool(text(value))
 
 
 def choice(known: Sequence[str]) -> Callable[[object], object]:
-    """One of ``known``."""
+    """Make a parser for one of ``known``."""
 
     def parse(value: object) -> object:
         if value in known:
@@ -53,7 +53,7 @@ def choice(known: Sequence[str]) -> Callable[[object], object]:
 
 
 def decompressor(known: Sequence[str]) -> Callable[[object], object]:
-    """One of ``known``, or the absolute path of a program."""
+    """Make a parser for one of ``known``, or the absolute path of a program."""
 
     def parse(value: object) -> object:
         if value in known or (isinstance(value, str) and value.startswith("/") and value.isprintable()):
@@ -66,7 +66,7 @@ def decompressor(known: Sequence[str]) -> Callable[[object], object]:
 
 
 def directory(value: object) -> str:
-    """A directory that exists, made absolute: a mistyped root must not become a new tree."""
+    """Take a directory that exists, made absolute: a mistyped root must not become a new tree."""
     path = text(value)
     if not os.path.isdir(path):
         raise ValueError(f"found {value!r}, expected a directory that exists")
@@ -74,7 +74,7 @@ def directory(value: object) -> str:
 
 
 def node_path(value: object) -> str:
-    """An absolute, normal path that will lie on the node."""
+    """Take an absolute, normal path that will lie on the node."""
     path = text(value)
     if not paths.is_plain(path.rstrip("/")):
         raise ValueError(f"found {value!r}, expected {paths.PLAIN}")
@@ -82,7 +82,7 @@ def node_path(value: object) -> str:
 
 
 def version(value: object) -> str:
-    """A release of SOCI that has parallel pull, without the leading v."""
+    """Take a release of SOCI that has parallel pull, without the leading v."""
     from soci_bootstrap.fetch.release import canonical
 
     try:
@@ -92,14 +92,14 @@ def version(value: object) -> str:
 
 
 def digest(value: object) -> str:
-    """A sha256 in lower-case hex."""
+    """Take a sha256, in lower-case hex."""
     if not isinstance(value, str) or not _DIGEST.match(value.strip()):
         raise ValueError(f"found {value!r}, expected 64 hex digits")
     return value.strip().lower()
 
 
 def mirror(value: object) -> str:
-    """A base URL, s3:// prefix or directory."""
+    """Take a base URL, s3:// prefix or directory."""
     from soci_bootstrap.fetch.release import SCHEMES
     from soci_bootstrap.redact import redact_url
 
@@ -124,26 +124,26 @@ def _is_url(text: str) -> bool:
 
 
 def zipapp_url(value: object) -> str:
-    """A URL that can stand in a rendered document and in the stub's shell."""
+    """Take a URL that can stand in a rendered document and in the stub's shell."""
     from soci_bootstrap.fetch.release import ZIPAPP_URL
 
     return _matching(value, ZIPAPP_URL, "an https:// or s3:// URL of the zipapp")
 
 
 def object_name(value: object) -> str:
-    """A name that a Kubernetes object, a launch template, an SSM document and an AMI may all have."""
+    """Take a name that a Kubernetes object, a launch template, an SSM document and an AMI may all have."""
     expected = "3 to 63 lower-case letters, digits and hyphens, a letter first and no hyphen last"
     return _matching(value, _OBJECT_NAME, expected)
 
 
 def cluster_name(value: object) -> str:
-    """A cluster's name, by the EKS API's own rule."""
+    """Take a cluster's name, by the EKS API's own rule."""
     expected = "at most 100 letters, digits, hyphens and underscores, a letter or digit first"
     return _matching(value, _CLUSTER_NAME, expected)
 
 
 def ami_version(value: object) -> str:
-    """A release of the AL2023 EKS AMI."""
+    """Take a release of the AL2023 EKS AMI."""
     return _matching(value, _AMI_VERSION, "latest or a release like v20260724")
 
 
@@ -154,17 +154,17 @@ def _matching(value: object, pattern: re.Pattern[str], expected: str) -> str:
 
 
 def seconds(value: object) -> float:
-    """A length of time, more than none and less than a day."""
+    """Take a length of time, more than none and less than a day."""
     return _number(value, 86_400, "seconds")
 
 
 def gibibytes(value: object) -> float:
-    """An amount of memory in GiB."""
+    """Take an amount of memory in GiB."""
     return _number(value, 1 << 20, "GiB")
 
 
 def count(value: object) -> int:
-    """How many of something there are, at least one."""
+    """Take a whole number, at least one."""
     number = _number(value, 1 << 16, "a whole number", whole=True)
     return int(number)
 

@@ -14,7 +14,7 @@ PACKAGE = os.path.dirname(os.path.dirname(__file__))
 
 
 _HOMES = {"systemd": "systemd", "bootstrap.sh": "scripts/bootstrap.sh"}
-"""What zipapp and wheel get into data/ when they are built: its place in a checkout."""
+"""Files that a build copies into data/, and their places in a checkout."""
 
 
 def read(name: str) -> bytes:
@@ -36,13 +36,13 @@ def read(name: str) -> bytes:
 
 
 def agent_path() -> str | None:
-    """The zipapp that is running; None from a source checkout or an installed package."""
+    """Find the running zipapp; None from a source checkout or an installed package."""
     archive: str | None = getattr(__loader__, "archive", None)
     return archive
 
 
 def agent_bytes() -> bytes | None:
-    """The running zipapp's own bytes, to be left on the node; None where there is no zipapp."""
+    """Read the running zipapp, to be left on the node; None where there is no zipapp."""
     path = agent_path()
     if path is None:
         return None
@@ -51,7 +51,7 @@ def agent_bytes() -> bytes | None:
 
 
 def version() -> str:
-    """The package's version, and the commit where the build says it."""
+    """Name the package's version, and the commit where the build says it."""
     from soci_bootstrap import __version__
 
     try:

@@ -82,7 +82,7 @@ def _request(settings: Settings) -> Document:
 
 
 def _read_node_config(path: str) -> str:
-    """The document's text. nodeadm gives up on one that doesn't parse, and the node never joins."""
+    """Read the document. nodeadm gives up on one that doesn't parse, and the node never joins."""
     try:
         with open(path, encoding="utf-8-sig") as file:
             text = file.read()
@@ -105,7 +105,7 @@ def _stub() -> str:
 
 
 def _own_digest() -> str:
-    """The running zipapp's, or in a checkout that of what scripts/build made of it."""
+    """Hash the running zipapp, or in a checkout the one that scripts/build made."""
     import os
 
     from soci_bootstrap.system import resources

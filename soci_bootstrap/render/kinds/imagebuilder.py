@@ -17,7 +17,7 @@ phases:
 
 
 def image_builder_component(request: Document) -> str:
-    """The YAML document; a step fails with the agent's status, which ends the build."""
+    """Render the YAML document; a step fails with the agent's status, which ends the build."""
     bake = without_braces("image-builder", bake_script(request))
     return (
         _HEAD % {"name": request.name}

@@ -10,7 +10,7 @@ from soci_bootstrap.render.request import Document
 
 
 def launch_template(request: Document) -> str:
-    """The JSON document; userData is its only setting, so that a managed node group adds the rest."""
+    """Render the JSON document; userData is its only setting, so that a managed node group adds the rest."""
     encoded = base64.b64encode(user_data(request).encode()).decode("ascii")
     document = {
         "LaunchTemplateName": request.name,

@@ -10,7 +10,7 @@ DEFAULT_CLUSTER = "my-cluster"
 
 
 def ec2_node_class(request: Document) -> str:
-    """The manifest, ready for `kubectl apply -f`.
+    """Render the manifest, ready for `kubectl apply -f`.
 
     Role and discovery tags are those of Karpenter's getting-started guide. Karpenter appends its own
     NodeConfig to the userData, and replaces nodes when the literal userData changes.

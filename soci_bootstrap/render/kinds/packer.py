@@ -58,7 +58,7 @@ build {
 
 
 def packer_template(request: Document) -> str:
-    """The HCL template; a provisioner fails with the agent's status, which ends the build."""
+    """Render the HCL template; a provisioner fails with the agent's status, which ends the build."""
     bake = without_braces("packer", bake_script(request))
     return _HEAD % {"name": request.name} + _shell(bake) + "\n" + _shell(check_script()) + "}\n"
 

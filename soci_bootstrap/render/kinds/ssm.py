@@ -39,7 +39,7 @@ mainSteps:
 
 
 def ssm_document(request: Document) -> str:
-    """The YAML document; its step's status is the agent's, so that --max-errors counts real failures."""
+    """Render the YAML document; its step's status is the agent's, so --max-errors counts real failures."""
     head = _DOCUMENT % {
         "name": request.name,
         "cluster": request.options.cluster_name or DEFAULT_CLUSTER,

@@ -93,7 +93,7 @@ output "launch_template_version" {
 
 
 def terraform_module(request: Document) -> str:
-    """The module as one file; the NodeConfig of self-managed nodes can be a variable of it."""
+    """Render the module as one file; the NodeConfig of self-managed nodes can be a variable of it."""
     user_data(request)  # refuses here what EC2 would refuse at apply
     node_config = f'"--{BOUNDARY}\\nContent-Type: {NODE_CONFIG_TYPE}\\n\\n${{var.node_config}}\\n"'
     return (

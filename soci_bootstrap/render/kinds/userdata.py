@@ -29,7 +29,7 @@ NODE_CONFIG_TYPE = "application/node.eks.aws"
 
 
 def user_data(request: Document) -> str:
-    """The MIME document, at most 16,384 bytes with what Karpenter or EKS adds to it.
+    """Render the MIME document, at most 16,384 bytes with what Karpenter or EKS adds to it.
 
     Raises:
         UsageError: it would be over the limit, or a part holds what MIME would read as its end.
@@ -49,12 +49,12 @@ def user_data(request: Document) -> str:
 
 
 def open_user_data(request: Document) -> str:
-    """The document without its closing boundary, so that a part can still be added."""
+    """Render the document without its closing boundary, so that a part can still be added."""
     return _HEAD + "".join(_part(kind, body) for kind, body in _parts(request))
 
 
 def shell_part(request: Document) -> str:
-    """The script that cloud-init runs: it tells the agent's status and ends 0.
+    """Write the script that cloud-init runs: it tells the agent's status and ends 0.
 
     A userData script that fails marks cloud-init's whole run as failed, and the node is joining
     all the same: the status is for the log, and `doctor` has the reason.
