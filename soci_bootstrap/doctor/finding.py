@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TypeVar, Union
 
 from soci_bootstrap.errors import BootstrapError, CommandError
+from soci_bootstrap.system.threads import Task
 
 T = TypeVar("T")
 NEEDS_ROOT = "needs root"
@@ -82,6 +83,10 @@ Observed = Union[T, Unknown]
 """A fact, or the reason why it isn't known. Never confused with "nothing is there"."""
 
 
+Answer = Callable[[], Observed[T]]
+"""Waits for what is being looked at."""
+
+
 def ok(found: str, expected: str) -> Finding:
     """All is well."""
     return Finding(Status.OK, found, expected)
@@ -115,6 +120,12 @@ def attempt(look: Callable[[], T]) -> Observed[T]:
         return Unknown(f"{type(error).__name__}: {error}", "repair it, then run doctor again")
     except Exception as error:  # noqa: BLE001 - whatever it is, the other checks go on
         return Unknown(f"unexpected {type(error).__name__}: {error}", "report this as a bug")
+
+
+def begin(look: Callable[[], T], seconds: float = 10.0) -> Answer[T]:
+    """Start to look at something; returns what waits for the answer, or for the end of its time."""
+    task = Task(look, seconds)
+    return lambda: attempt(task.result)
 
 
 def _refused(error: BaseException) -> bool:

@@ -9,14 +9,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.fetch import mirror_archive, release
+from soci_bootstrap.fetch import (
+    http,  # noqa: F401 - `source` imports these two, which no thread may be the first to do
+    mirror_archive,
+    release,
+    s3,  # noqa: F401
+)
 from soci_bootstrap.fetch.digest import expected_digest
 from soci_bootstrap.fetch.mirror_store import Store, store
 from soci_bootstrap.fetch.release import ZIPAPP_URL, Request
@@ -24,15 +28,13 @@ from soci_bootstrap.fetch.retry import RetryPolicy
 from soci_bootstrap.system import resources
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
+from soci_bootstrap.system.threads import Task
 
 PARALLEL = 4
 """Archives fetched at once."""
 
 PATIENCE = 3600.0
 """Seconds for all of it unless --deadline is given: no node waits for this."""
-
-AWAKE = 0.5
-"""Seconds that the main thread waits before it looks for signals that another thread was given."""
 
 INDEX = "index.json"
 ZIPAPP = "soci-bootstrap.pyz"
@@ -82,6 +84,7 @@ def mirror(
     to = store(destination, deadline, environ)
     index = _read_index(to)
     progress = _Progress(console)
+    slots = threading.Semaphore(PARALLEL)
 
     def archive(request: Request) -> list[MirroredFile]:
         path = release.asset_path(request.version, request.arch)
@@ -104,14 +107,22 @@ def mirror(
         line = f"{expected.sha256}  {path.rsplit('/', 1)[1]}\n".encode()
         return [MirroredFile(path, expected.sha256, size, fetched), _small(to, f"{path}.sha256sum", line)]
 
-    done, errors = _side_by_side([partial(archive, request) for request in requests])
-    if any(not isinstance(error, BootstrapError) for error in errors):
-        raise next(error for error in errors if not isinstance(error, BootstrapError))
-    files = [file for group in done for file in group] + _ourselves(to, destination, console)
+    def in_turn(request: Request) -> list[MirroredFile]:
+        with slots:
+            return archive(request)
+
+    files: list[MirroredFile] = []
+    failures: set[str] = set()
+    for task in [Task(partial(in_turn, request)) for request in requests]:
+        try:
+            files += task.result()
+        except BootstrapError as error:
+            failures.add(str(error))
+    files += _ourselves(to, destination, console)
     index.update({file.path: {"sha256": file.sha256, "size": file.size} for file in files})
     _small(to, INDEX, (json.dumps({"files": index}, indent=1, sort_keys=True) + "\n").encode())
     ordered = tuple(sorted(files, key=lambda file: file.path))
-    return Mirrored(ordered, tuple(sorted({str(error) for error in errors})))
+    return Mirrored(ordered, tuple(sorted(failures)))
 
 
 def _ourselves(to: Store, destination: str, console: Console) -> list[MirroredFile]:
@@ -159,39 +170,6 @@ def _read_index(to: Store) -> dict[str, object]:
         }
     except (ValueError, KeyError, TypeError, AttributeError):
         return {}
-
-
-def _side_by_side(
-    jobs: Sequence[Callable[[], list[MirroredFile]]],
-) -> tuple[list[list[MirroredFile]], list[BaseException]]:
-    """Run ``jobs`` on a few threads. They are daemons: Ctrl-C ends the run at once."""
-    waiting: queue.SimpleQueue[Callable[[], list[MirroredFile]] | None] = queue.SimpleQueue()
-    outcomes: queue.SimpleQueue[list[MirroredFile] | BaseException] = queue.SimpleQueue()
-
-    def work() -> None:
-        while (job := waiting.get()) is not None:
-            try:
-                outcomes.put(job())
-            except BaseException as error:  # noqa: BLE001 - told to the thread that waits
-                outcomes.put(error)
-
-    for job in (*jobs, *[None] * PARALLEL):
-        waiting.put(job)
-    for number in range(PARALLEL):
-        threading.Thread(target=work, name=f"mirror {number}", daemon=True).start()
-    all_ = [_next(outcomes) for _ in jobs]
-    return [x for x in all_ if isinstance(x, list)], [x for x in all_ if isinstance(x, BaseException)]
-
-
-def _next(
-    outcomes: queue.SimpleQueue[list[MirroredFile] | BaseException],
-) -> list[MirroredFile] | BaseException:
-    """Wait in small steps: a signal that the kernel gave to another thread is seen only by waking up."""
-    while True:
-        try:
-            return outcomes.get(timeout=AWAKE)
-        except queue.Empty:
-            continue
 
 
 class _Progress:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Mapping
+from functools import partial
 
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.system import signals
+from soci_bootstrap.fetch.source import TransientError
+from soci_bootstrap.system.threads import Task
 
 SECONDS = 2.0
 # What Go's HTTP client, which SOCI uses, does not look at.
@@ -25,34 +25,23 @@ def ask(urls: Mapping[str, str], environ: Mapping[str, str], seconds: float = SE
     Returns:
         By name: empty where it answered, else why not.
     """
-    environ = {name: value for name, value in environ.items() if name.lower() not in _NOT_GO}
-    answers: dict[str, str] = {}
-    # Daemon threads: a name server that hangs must not keep the process from ending.
-    threads = [
-        threading.Thread(target=_ask_one, args=(name, url, environ, seconds, answers), daemon=True)
-        for name, url in urls.items()
-    ]
-    end = time.monotonic() + seconds
-    for thread in threads:
-        signals.start(thread)
-    for thread in threads:
-        thread.join(max(0.0, end - time.monotonic()))
-    return {name: answers.get(name, f"no answer in {seconds:g} s") for name in urls}
-
-
-def _ask_one(
-    name: str, url: str, environ: Mapping[str, str], seconds: float, answers: dict[str, str]
-) -> None:
+    # Before the threads start, and only here: few nodes have a registry to ask.
     from soci_bootstrap.fetch.http import HttpSource
-    from soci_bootstrap.fetch.source import TransientError
 
+    environ = {name: value for name, value in environ.items() if name.lower() not in _NOT_GO}
+    tasks = {
+        name: Task(partial(HttpSource(url, environ).ask, seconds), seconds) for name, url in urls.items()
+    }
+    return {name: _why_not(task) for name, task in tasks.items()}
+
+
+def _why_not(task: Task[int]) -> str:
     try:
-        HttpSource(url, environ).ask(seconds)
+        task.result()
     except TransientError as error:
-        answers[name] = error.reason
+        return error.reason
     except BootstrapError as error:
-        answers[name] = error.found or error.problem
+        return error.found or error.problem
     except Exception as error:  # noqa: BLE001 - no answer, whatever kept it away
-        answers[name] = f"{type(error).__name__}: {error}"
-    else:
-        answers[name] = ""
+        return f"{type(error).__name__}: {error}"
+    return ""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
-from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.runtime.ctr import Ctr
 from soci_bootstrap.state import health
 from soci_bootstrap.system import System, journal
+from soci_bootstrap.system.threads import Task
 
 
 def try_out(ctr: Ctr) -> None:
@@ -16,24 +17,11 @@ def try_out(ctr: Ctr) -> None:
     Raises:
         BootstrapError: one of them failed.
     """
-    from threading import Thread
-
-    failures: list[BootstrapError] = []
-
-    def probe_snapshot() -> None:
-        try:
-            ctr.probe_snapshot("soci")
-        except BootstrapError as error:
-            failures.append(error)
-
-    thread = Thread(target=probe_snapshot)
-    thread.start()
+    probe = Task(partial(ctr.probe_snapshot, "soci"))
     try:
         ctr.import_pause("soci")
     finally:
-        thread.join()
-    if failures:
-        raise failures[0]
+        probe.result()
 
 
 def fit_images(system: System, ctr: Ctr, active: str) -> None:

@@ -6,11 +6,19 @@ import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from soci_bootstrap.errors import CommandError, DecompressorError
-from soci_bootstrap.system import System, resources
+from soci_bootstrap.system import (
+    System,
+    programs,  # noqa: F401 - `System.run` imports it, which no thread may be the first to do
+    resources,
+)
+from soci_bootstrap.system.threads import Task
 
 _CASE_SECONDS = 5.0
+_GRACE = 1.0
+"""Seconds that a killed program has to end."""
 _RACE_SECONDS = 10.0
 _RACE_MEMBERS = 48
 _RACE_ROUNDS = 3
@@ -55,25 +63,12 @@ def self_test(path: str, args: Sequence[str], system: System) -> None:
     Raises:
         DecompressorError: it is missing, refuses what it should take, or takes what it should refuse.
     """
-    from threading import Thread
-
-    failures: dict[str, DecompressorError] = {}
-
-    def run(case: Case) -> None:
-        try:
-            _check(case, path, args, system)
-        except DecompressorError as error:
-            failures[case.name] = error
-
-    tried = cases()
-    threads = [Thread(target=run, args=(case,)) for case in tried]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for case in tried:
-        if case.name in failures:
-            raise failures[case.name]
+    tasks = [
+        (case, Task(partial(_check, case, path, args, system), _CASE_SECONDS + _GRACE)) for case in cases()
+    ]
+    failures = [error for case, task in tasks if (error := _failure(case, path, task))]
+    if failures:
+        raise failures[0]
 
 
 def faster_than(
@@ -91,6 +86,24 @@ def faster_than(
         for path, args in ((path_a, args_a), (path_b, args_b)):
             best[path] = min(best[path], _seconds(path, args, stream, system))
     return best[path_a] < best[path_b]
+
+
+def _failure(case: Case, path: str, task: Task[None]) -> DecompressorError | None:
+    """Why a case failed; one that did not answer failed too."""
+    try:
+        task.result()
+    except DecompressorError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - nothing was shown, so nothing was passed
+        failure = DecompressorError(
+            f"the decompressor {path} was not tried on {case.name}",
+            found=f"{type(error).__name__}: {error}",
+            expected="an answer",
+            remedy="report this as a bug",
+        )
+        failure.__cause__ = error
+        return failure
+    return None
 
 
 def _check(case: Case, path: str, args: Sequence[str], system: System) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from soci_bootstrap import paths
 from soci_bootstrap.configfiles import toml
-from soci_bootstrap.doctor.finding import NEEDS_ROOT, Observed, Unknown, attempt
+from soci_bootstrap.doctor.finding import NEEDS_ROOT, Answer, Observed, Unknown, attempt, begin
 from soci_bootstrap.doctor.observe import files, planned, programs
 from soci_bootstrap.doctor.observe.node import (
     NOT_ASKED,
@@ -21,10 +21,10 @@ from soci_bootstrap.doctor.observe.node import (
     Process,
     Unit,
 )
-from soci_bootstrap.doctor.tasks import Answer, Known, Task
+from soci_bootstrap.errors import DecompressorError
 from soci_bootstrap.facts import machine
 from soci_bootstrap.facts.units import read_unit
-from soci_bootstrap.runtime import mounts, probe
+from soci_bootstrap.runtime import mounts, probe, self_test
 from soci_bootstrap.state import health
 from soci_bootstrap.state import record as record_
 from soci_bootstrap.state.record import Record
@@ -56,6 +56,8 @@ class _Config:
 
 def observe(system: System) -> Node:
     """The node as it is now. Changes nothing but one probe snapshot, which it removes."""
+    # Imports the libraries for TOML, which no thread may be the first to do (see system.threads).
+    toml.loads(toml.dumps({}), "")
     record = attempt(lambda: record_.load(system))
     known = None if isinstance(record, Unknown) else record
     wired = wired_from_json(known.wiring) if known else None
@@ -64,10 +66,10 @@ def observe(system: System) -> Node:
     config = _config(system, daemon.config)
 
     live = _Live(system, daemon, wired)
-    digest = Task(lambda: system.sha256(system.followed(daemon.program)), _SLOW_SECONDS)
+    digest = begin(lambda: system.sha256(system.followed(daemon.program)), _SLOW_SECONDS)
     version = _if_live(system, lambda: programs.version(system, daemon.program))
     works = _self_test(system, config)
-    wanted = Task(lambda: planned.observe(system, record), _SLOW_SECONDS)
+    wanted = begin(lambda: planned.observe(system, record), _SLOW_SECONDS)
 
     node = Node(
         live=system.live,
@@ -90,7 +92,7 @@ def observe(system: System) -> Node:
         pause_cached=attempt(lambda: system.entry(paths.PAUSE_IMAGE).kind == "file") is True,
         soci_disk=attempt(lambda: files.observe(system, daemon.root)),
     )
-    node = planned.add(node, system, wanted.result(), wired)
+    node = planned.add(node, system, wanted(), wired)
     node = replace(
         node,
         files=files.files(system, known, node.desired, daemon.program),
@@ -98,10 +100,10 @@ def observe(system: System) -> Node:
             entry=attempt(lambda: system.entry(system.followed(daemon.program))),
             arch=attempt(lambda: files.elf_arch(system, daemon.program)),
             noexec=attempt(lambda: "noexec" in files.mount(system, daemon.program)[1]) is True,
-            sha256=digest.result(),
-            version=version.result(),
+            sha256=digest(),
+            version=version(),
         ),
-        decompressor_works=works.result(),
+        decompressor_works=works(),
     )
     return live.complete(node)
 
@@ -118,8 +120,8 @@ class _Live:
     def complete(self, node: Node) -> Node:
         """Add it; SOCI is dialled only where it runs, since a connection would start it."""
         system = self._system
-        units = self._units.result()
-        effective = self._dump.result()
+        units = self._units()
+        effective = self._dump()
         node = replace(node, units=units, containerd=replace(node.containerd, effective=effective))
         service, containerd = node.unit(paths.SOCI_SERVICE), node.unit(paths.CONTAINERD_SERVICE)
         errors = _if_live(system, lambda: programs.journal_errors(system, service))
@@ -130,7 +132,7 @@ class _Live:
             images=self._images(node, effective, answers, containerd),
             process=_process(system, service, self._daemon),
         )
-        return replace(node, errors=errors.result())
+        return replace(node, errors=errors())
 
     def _answers(self, service: Observed[Unit]) -> Observed[bool]:
         if isinstance(service, Unknown):
@@ -185,9 +187,6 @@ def _config(system: System, path: str) -> _Config:
 
 
 def _self_test(system: System, config: _Config) -> Answer[str]:
-    from soci_bootstrap.errors import DecompressorError
-    from soci_bootstrap.runtime import self_test
-
     def test() -> str:
         try:
             self_test.self_test(config.path, config.args, system)
@@ -224,4 +223,4 @@ def _boot_id(system: System) -> str:
 
 def _if_live(system: System, look: Callable[[], T]) -> Answer[T]:
     """A look at what runs; below ``--root`` it only says that nothing is executed there."""
-    return Task(look, _SLOW_SECONDS) if system.live else Known(_BELOW_ROOT)
+    return begin(look, _SLOW_SECONDS) if system.live else lambda: _BELOW_ROOT

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 from soci_bootstrap import paths
 from soci_bootstrap.doctor import redact
-from soci_bootstrap.doctor.finding import Observed, Unknown, attempt
+from soci_bootstrap.doctor.finding import Answer, Observed, Unknown, attempt, begin
 from soci_bootstrap.doctor.observe import outputs
 from soci_bootstrap.doctor.observe.node import Daemon, Effective, Images, Process, Registry, Unit
-from soci_bootstrap.doctor.tasks import Task
 from soci_bootstrap.errors import BootstrapError, CommandError
 from soci_bootstrap.facts import registries
 from soci_bootstrap.fetch import reachable
@@ -84,24 +83,24 @@ def process(system: System, unit: Unit, daemon: Daemon) -> Process:
 class Asked:
     """The questions to containerd, all under way at once."""
 
-    probe: Task[str] | None
-    unpacked: Task[dict[str, bool]] | None
-    soci: Task[int] | None
-    overlayfs: Task[int]
+    probe: Answer[str] | None
+    unpacked: Answer[dict[str, bool]] | None
+    soci: Answer[int] | None
+    overlayfs: Answer[int]
 
     def finish(self) -> None:
         """Wait until the probe snapshot is removed."""
         if self.probe:
-            self.probe.result()
+            self.probe()
 
     def images(self, why_not: Unknown, running: Observed[bool]) -> Images:
         """The answers; those that would have dialled SOCI are unknown where it does not answer."""
-        unpacked: Observed[Mapping[str, bool]] = self.unpacked.result() if self.unpacked else why_not
+        unpacked: Observed[Mapping[str, bool]] = self.unpacked() if self.unpacked else why_not
         return Images(
-            probe=self.probe.result() if self.probe else why_not,
+            probe=self.probe() if self.probe else why_not,
             unpacked=unpacked,
-            soci=self.soci.result() if self.soci else why_not,
-            overlayfs=self.overlayfs.result(),
+            soci=self.soci() if self.soci else why_not,
+            overlayfs=self.overlayfs(),
             running=running,
         )
 
@@ -123,12 +122,12 @@ def ask_containerd(system: System, *, dial: bool) -> Asked:
             return f"{error.problem}: {error.found}"
         return ""
 
-    def snapshots(of: str) -> Task[int]:
-        return Task(lambda: len(Ctr(system, _SECONDS).snapshots(of)), 3 * _SECONDS)
+    def snapshots(of: str) -> Answer[int]:
+        return begin(lambda: len(Ctr(system, _SECONDS).snapshots(of)), 3 * _SECONDS)
 
     return Asked(
-        Task(probe, 3 * _SECONDS) if dial else None,
-        Task(lambda: _unpacked(system), 3 * _SECONDS) if dial else None,
+        begin(probe, 3 * _SECONDS) if dial else None,
+        begin(lambda: _unpacked(system), 3 * _SECONDS) if dial else None,
         snapshots("soci") if dial else None,
         snapshots("overlayfs"),
     )

@@ -16,11 +16,10 @@ import pytest
 
 from soci_bootstrap import cli
 from soci_bootstrap.cli.commands import doctor
-from soci_bootstrap.doctor.finding import Check, Status, Unknown, verdict
+from soci_bootstrap.doctor.finding import Check, Status, Unknown, begin, verdict
 from soci_bootstrap.doctor.observe import programs as doctor_programs
 from soci_bootstrap.doctor.observe.observe import observe
 from soci_bootstrap.doctor.rules import RULES, judge
-from soci_bootstrap.doctor.tasks import Task
 from soci_bootstrap.errors import CommandError, StateError
 from soci_bootstrap.settings import load
 from soci_bootstrap.system.console import Console
@@ -343,7 +342,7 @@ def test_a_pipe_does_not_hang_it(tmp_path: Path, address: str, path: str) -> Non
 
 def test_what_hangs_is_given_up() -> None:
     never = threading.Event()
-    found = Task(never.wait, 0.05).result()
+    found = begin(never.wait, 0.05)()
     never.set()
     assert isinstance(found, Unknown)
     assert found.remedy
