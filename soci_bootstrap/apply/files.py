@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from soci_bootstrap import paths
 from soci_bootstrap.errors import BootstrapError, StateError
 from soci_bootstrap.fetch.binary import Fetched
-from soci_bootstrap.plan.items import Absent, Daemon, File, Item, Link, Restore
+from soci_bootstrap.plan.items import Absent, Daemon, File, Item, Link, Restore, managed_of
 from soci_bootstrap.plan.steps import Step, file_steps, observe
 from soci_bootstrap.state.backups import back_up, forget_original, restore
 from soci_bootstrap.state.ownership import PathState, state_of
@@ -221,27 +221,8 @@ class FileChanges:
 
 
 def _managed(item: Item, found: Managed | None) -> Managed:
-    earlier = tuple(sorted({found.sha256, found.unwired, *found.earlier} - {""})) if found else ()
-    if isinstance(item, File):
-        return Managed(
-            "file",
-            item.mode,
-            _digest(item.data),
-            unwired=_digest(item.unwired) if item.unwired else "",
-            merged=item.merged,
-            phase=item.phase,
-            earlier=earlier,
-        )
-    if isinstance(item, Link):
-        return Managed("link", target=item.target, phase=item.phase)
-    if isinstance(item, Absent):
-        unwired = _digest(item.unwired) if item.unwired else ""
-        return Managed("absent", unwired=unwired, phase=item.phase)
-    # A daemon's digest is known once it has been fetched.
-    return Managed("file", phase=item.phase)
-
-
-def _digest(data: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(data).hexdigest()
+    managed = managed_of(item)
+    if found and isinstance(item, File):
+        earlier = {found.sha256, found.unwired, *found.earlier} - {""}
+        return replace(managed, earlier=tuple(sorted(earlier)))
+    return managed

@@ -29,6 +29,29 @@ class NamedSoci:
     annotated: bool = True
 
 
+@dataclass(frozen=True)
+class Effective:
+    """What containerd makes of all its files: ``containerd config dump``, parsed.
+
+    Attributes:
+        snapshotter: CRI's.
+        annotations: snapshotters are told of layers' digests.
+        plugin: whether ``proxy_plugins.soci`` is there.
+        address: that plugin's socket.
+        root: that plugin's exports.root.
+        sandbox: reference of the pause image.
+        unpacks: the transfer plugin's max_concurrent_unpacks.
+    """
+
+    snapshotter: str = "overlayfs"
+    annotations: bool = False
+    plugin: bool = False
+    address: str = ""
+    root: str = ""
+    sandbox: str = ""
+    unpacks: int = 1
+
+
 def soci_in_config(config: bytes, name: str) -> NamedSoci | None:
     """SOCI as a configuration names it, in either dialect; None where it does not.
 
@@ -49,6 +72,32 @@ def soci_in_config(config: bytes, name: str) -> NamedSoci | None:
         root=str(table(plugin, "exports").get("root") or "").rstrip("/"),
         snapshotter=snapshotter,
         annotated=any(table.get(_UNANNOTATED) is False for table in tables),
+    )
+
+
+def effective(dump: bytes) -> Effective:
+    """Read from ``containerd config dump`` what decides pulls, in either schema (1.7 to 2.2).
+
+    Raises:
+        StateError: it is not TOML.
+    """
+    document = toml.loads(dump, "the output of `containerd config dump`")
+    plugins = table(document, "plugins")
+    images = table(plugins, "io.containerd.cri.v1.images")
+    cri = table(plugins, "io.containerd.grpc.v1.cri")
+    # Schema 3 splits CRI's plugin in two; a schema 2 dump has one with a table in it.
+    chosen = images or table(cri, "containerd")
+    sandbox = table(images, "pinned_images").get("sandbox") or cri.get("sandbox_image")
+    plugin = table(table(document, "proxy_plugins"), "soci")
+    unpacks = table(plugins, "io.containerd.transfer.v1.local").get("max_concurrent_unpacks")
+    return Effective(
+        snapshotter=str(chosen.get("snapshotter") or "overlayfs"),
+        annotations=chosen.get("disable_snapshot_annotations") is False,
+        plugin=bool(plugin),
+        address=str(plugin.get("address") or "").partition("unix://")[2] or str(plugin.get("address") or ""),
+        root=str(table(plugin, "exports").get("root") or ""),
+        sandbox=str(sandbox or ""),
+        unpacks=unpacks if isinstance(unpacks, int) else 1,
     )
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from soci_bootstrap import paths
-from soci_bootstrap.doctor.finding import Finding, Observed, Unknown, fail, ok, skip, warn
-from soci_bootstrap.doctor.observe.node import Held, Node
-from soci_bootstrap.plan.items import Absent, File, Item, Link
+from soci_bootstrap.doctor.finding import Finding, Unknown, fail, ok, skip, warn
+from soci_bootstrap.doctor.observe.node import Node
+from soci_bootstrap.plan import steps
+from soci_bootstrap.plan.items import Absent, File, Link, managed_of
 from soci_bootstrap.state.record import Managed
 from soci_bootstrap.state.wiring import from_json as wired_from_json
 
@@ -29,10 +28,12 @@ def desired(node: Node) -> dict[str, Managed]:
     """By path, what an install would put there now; empty where that isn't known."""
     if isinstance(node.desired, Unknown):
         return {}
-    return {item.path: managed for item in node.desired.items if (managed := _managed(item))}
+    return {
+        item.path: managed_of(item) for item in node.desired.items if isinstance(item, (File, Link, Absent))
+    }
 
 
-def difference(held: Held, choices: tuple[Managed, ...]) -> str:
+def difference(held: steps.Observed, choices: tuple[Managed, ...]) -> str:
     """What is wrong with what stands there; empty where it is one of ``choices``."""
     if not choices or any(matches(held, managed) for managed in choices):
         return ""
@@ -54,7 +55,7 @@ def difference(held: Held, choices: tuple[Managed, ...]) -> str:
     return f"mode {entry.mode:04o} instead of {managed.mode:04o}"
 
 
-def matches(held: Held, managed: Managed) -> bool:
+def matches(held: steps.Observed, managed: Managed) -> bool:
     """Whether what stands there is what was put there."""
     entry = held.entry
     if entry.kind != managed.kind:
@@ -68,7 +69,7 @@ def matches(held: Held, managed: Managed) -> bool:
 def own(node: Node, path: str) -> Finding:
     """The finding for one file of ours: missing is a failure, edited a warning, unknown neither."""
     expected = f"{path} as installed"
-    held = node.files.get(path, Held())
+    held = node.files.get(path, steps.Observed())
     if isinstance(held, Unknown):
         return held.judged(expected)
     if held.entry.kind == "link" and held.entry.target == "/dev/null":
@@ -95,16 +96,3 @@ def rewired(node: Node) -> frozenset[str]:
     return frozenset({paths.NODEADM_DROPIN, wired.containerd_config, wired.kubelet_config}) | frozenset(
         path for path in wanted(node) if wired.kubelet_dir and path.startswith(f"{wired.kubelet_dir}/")
     )
-
-
-def held_at(node: Node, path: str) -> Observed[Held]:
-    """What stands at a path that was observed; nothing at one that was not."""
-    return node.files.get(path, Held())
-
-
-def _managed(item: Item) -> Managed | None:
-    if isinstance(item, File):
-        return Managed("file", item.mode, hashlib.sha256(item.data).hexdigest())
-    if isinstance(item, Link):
-        return Managed("link", target=item.target)
-    return Managed("absent") if isinstance(item, Absent) else None

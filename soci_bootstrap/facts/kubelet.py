@@ -10,9 +10,11 @@ import re
 from dataclasses import dataclass
 
 from soci_bootstrap import paths
+from soci_bootstrap.configfiles.kubelet import endpoint_in
 from soci_bootstrap.facts.units import UnitFile
 from soci_bootstrap.system import System
 
+ARGUMENTS = "its arguments"
 _ARGUMENT = re.compile(r"--config(-dir)?[= ]+([^\s\"']+)")
 _ENDPOINT_ARGUMENT = re.compile(r"--image-service-endpoint[= ]+([^\s\"']+)")
 
@@ -38,6 +40,14 @@ class Kubelet:
     config_mode: int = 0o644
     endpoint: str = ""
     sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """kubelet's effective image endpoint and what set it: a file or ``ARGUMENTS``; empty where none does."""
+
+    address: str = ""
+    source: str = ""
 
 
 def observe(system: System, unit: UnitFile) -> Kubelet:
@@ -67,3 +77,15 @@ def observe(system: System, unit: UnitFile) -> Kubelet:
         endpoint=endpoints[-1] if endpoints else "",
         sources=(*files, path),
     )
+
+
+def image_endpoint(system: System, found: Kubelet) -> Endpoint:
+    """Find the endpoint by kubelet's order: its configuration, its drop-ins by name, its arguments."""
+    if found.endpoint:
+        return Endpoint(found.endpoint, ARGUMENTS)
+    address, source = endpoint_in(found.config), found.config_path
+    for name in system.listdir(found.config_dir) if found.config_dir else ():
+        path = f"{found.config_dir}/{name}"
+        if name.endswith(".conf") and (named := endpoint_in(system.read(path))):
+            address, source = named, path
+    return Endpoint(address, source) if address else Endpoint()

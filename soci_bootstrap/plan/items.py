@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import Union
 
-from soci_bootstrap.state.record import Phase
+from soci_bootstrap.state.record import Managed, Phase
 
 
 @dataclass(frozen=True)
@@ -78,3 +79,25 @@ class Restore:
 
 
 Item = Union[File, Link, Absent, Daemon, Restore]
+
+
+def managed_of(item: Item) -> Managed:
+    """Compute the record's entry for an item; a daemon's digest is known once it is fetched."""
+    if isinstance(item, File):
+        return Managed(
+            "file",
+            item.mode,
+            _digest(item.data),
+            unwired=_digest(item.unwired) if item.unwired else "",
+            merged=item.merged,
+            phase=item.phase,
+        )
+    if isinstance(item, Link):
+        return Managed("link", target=item.target, phase=item.phase)
+    if isinstance(item, Absent):
+        return Managed("absent", unwired=_digest(item.unwired) if item.unwired else "", phase=item.phase)
+    return Managed("file", phase=item.phase)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

@@ -14,7 +14,7 @@ from soci_bootstrap.plan.items import Absent, Daemon, File, Item, Link, Restore
 from soci_bootstrap.state.ownership import PathState, is_original, state_of
 from soci_bootstrap.state.record import Binary, Outcome, Phase, Record
 from soci_bootstrap.system import System
-from soci_bootstrap.system.tree import Entry
+from soci_bootstrap.system.tree import ABSENT, Entry
 
 
 class Action(Enum):
@@ -32,7 +32,7 @@ class Action(Enum):
 class Observed:
     """What stands at an item's path: the entry, and a file's digest."""
 
-    entry: Entry
+    entry: Entry = ABSENT
     sha256: str = ""
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from soci_bootstrap import paths
+from soci_bootstrap.configfiles.containerd import Effective
 from soci_bootstrap.doctor.finding import Finding, Unknown, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL
-from soci_bootstrap.doctor.observe.node import Effective, Node, Registry
+from soci_bootstrap.doctor.observe.node import Node
 
 _COUNTS_SINCE = (1, 7, 16)
 _REWIRE = f"{INSTALL}, then restart containerd on a drained node, or reboot"
@@ -124,13 +125,18 @@ def unpacks(node: Node) -> Finding:
 def registries(node: Node) -> Finding:
     """Parallel pull reads no hosts.toml: what it says of mirrors and certificates goes unheeded."""
     expected = "no mirror, CA, client certificate or skip_verify, or a registry that can be reached directly"
-    found = node.registries
+    found, answers = node.registries, node.reachable
     if isinstance(found, Unknown):
         return found.judged(expected)
+    if isinstance(answers, Unknown):
+        return answers.judged(expected)
     if not found:
         return ok("none", expected)
-    listed = "; ".join(_registry(registry) for registry in found)
-    if any(registry.answer for registry in found):
+    listed = "; ".join(
+        f"{told.name} ({told.why} in {told.source}; itself: {_answer(answers.get(told.name))})"
+        for told in found
+    )
+    if any(answers.values()):
         return fail(
             f"SOCI ignores it: {listed}",
             expected,
@@ -143,9 +149,8 @@ def registries(node: Node) -> Finding:
     )
 
 
-def _registry(registry: Registry) -> str:
-    answered = "not asked" if registry.answer is None else registry.answer or "answers"
-    return f"{registry.name} ({registry.why}; itself: {answered})"
+def _answer(why_not: str | None) -> str:
+    return "not asked" if why_not is None else why_not or "answers"
 
 
 def _effective(node: Node) -> Effective:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from soci_bootstrap import paths
+from soci_bootstrap.configfiles.containerd import Effective
 from soci_bootstrap.doctor.finding import Finding, Unknown, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL
-from soci_bootstrap.doctor.observe.node import Effective, Node
+from soci_bootstrap.doctor.observe.node import Node
 from soci_bootstrap.plan.tuning import DISCARD_FIXED_IN
 from soci_bootstrap.state.record import Binary
 

@@ -3,35 +3,37 @@
 from __future__ import annotations
 
 from soci_bootstrap import paths
+from soci_bootstrap.configfiles.containerd import Effective
 from soci_bootstrap.doctor.finding import Finding, Unknown, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL
-from soci_bootstrap.doctor.observe.node import ARGUMENTS, Effective, Node
+from soci_bootstrap.doctor.observe.node import Node
+from soci_bootstrap.facts.kubelet import ARGUMENTS
 
 
 def endpoint(node: Node) -> Finding:
     """It is SOCI's, or where the node failed open containerd's own."""
     expected = f"unix://{node.daemon.address}"
-    kubelet, effective = node.kubelet, node.containerd.effective
-    if isinstance(kubelet, Unknown):
-        return kubelet.judged(expected)
-    if not kubelet.present:
+    named, effective = node.endpoint, node.containerd.effective
+    if isinstance(named, Unknown):
+        return named.judged(expected)
+    if named is None:
         return skip("no kubelet on this node", expected)
-    found = kubelet.endpoint or "none, so containerd's own"
+    found = named.address or "none, so containerd's own"
     wired = isinstance(effective, Effective) and effective.snapshotter == "soci"
-    if kubelet.endpoint == expected:
+    if named.address == expected:
         if node.failed_open and not wired and node.answers is not True:
             return fail(
                 f"{found}, where nothing answers: kubelet can't pull",
                 paths.CONTAINERD_ENDPOINT,
-                f"{INSTALL}, or set imageServiceEndpoint to {paths.CONTAINERD_ENDPOINT} in {kubelet.source}",
+                f"{INSTALL}, or set imageServiceEndpoint to {paths.CONTAINERD_ENDPOINT} in {named.source}",
             )
-        return ok(f"{found}, set in {kubelet.source}", expected)
-    own = kubelet.endpoint in {"", paths.CONTAINERD_ENDPOINT}
+        return ok(f"{found}, set in {named.source}", expected)
+    own = named.address in {"", paths.CONTAINERD_ENDPOINT}
     if node.failed_open and own:
         return warn(f"{found}, since the node failed open", expected, "see failed-open")
     if not _ours(node):
         return skip(f"{found}; SOCI is not installed", expected)
-    if kubelet.source == ARGUMENTS:
+    if named.source == ARGUMENTS:
         return fail(
             f"{found}, set in {ARGUMENTS}, which win over every file",
             expected,
@@ -43,7 +45,7 @@ def endpoint(node: Node) -> Finding:
             expected,
             f"{INSTALL}, then restart kubelet, or reboot",
         )
-    return fail(f"{found}, set in {kubelet.source}", expected, f"{INSTALL}, then restart kubelet, or reboot")
+    return fail(f"{found}, set in {named.source}", expected, f"{INSTALL}, then restart kubelet, or reboot")
 
 
 def _ours(node: Node) -> bool:

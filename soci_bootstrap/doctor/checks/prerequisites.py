@@ -5,8 +5,9 @@ from __future__ import annotations
 from soci_bootstrap import paths
 from soci_bootstrap.doctor.finding import NEEDS_ROOT, Finding, Unknown, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import INSTALL, difference, own, rewired, wanted
-from soci_bootstrap.doctor.observe.node import Held, Node
+from soci_bootstrap.doctor.observe.node import Node
 from soci_bootstrap.fetch import release
+from soci_bootstrap.plan import steps
 from soci_bootstrap.state.record import Outcome
 
 _LISTED = 5
@@ -87,9 +88,9 @@ def python(node: Node) -> Finding:
 
 def agent(node: Node) -> Finding:
     """The agent is where the hooks call it, and executable."""
-    held = node.files.get(paths.AGENT, Held())
+    held = node.files.get(paths.AGENT, steps.Observed())
     found = own(node, paths.AGENT)
-    if found.status in {"ok", "skip"} and isinstance(held, Held) and not held.entry.mode & 0o111:
+    if found.status in {"ok", "skip"} and isinstance(held, steps.Observed) and not held.entry.mode & 0o111:
         return fail(
             f"{paths.AGENT} is not executable", f"{paths.AGENT} as installed", f"chmod 755 {paths.AGENT}"
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from soci_bootstrap import paths
 from soci_bootstrap.doctor.finding import Finding, Unknown, fail, ok, warn
 from soci_bootstrap.doctor.managed import own, wanted
-from soci_bootstrap.doctor.observe.node import Held, Node
+from soci_bootstrap.doctor.observe.node import Node
+from soci_bootstrap.plan import steps
 
 SERVICE_FILE = f"{paths.UNITS}/{paths.SOCI_SERVICE}"
 SOCKET_FILE = f"{paths.UNITS}/{paths.SOCI_SOCKET}"
@@ -106,8 +107,8 @@ def loaded(node: Node) -> Finding:
 
 def _unit_file(node: Node, path: str, standing: str) -> Finding:
     managed = path in wanted(node)
-    held = node.files.get(path, Held())
-    if managed or not standing or (isinstance(held, Held) and held.entry.kind == "link"):
+    held = node.files.get(path, steps.Observed())
+    if managed or not standing or (isinstance(held, steps.Observed) and held.entry.kind == "link"):
         return own(node, path)
     if isinstance(node.record, Unknown):
         # What depends on it needs it there; whose it is, and whether edited, only the record tells.
@@ -117,7 +118,7 @@ def _unit_file(node: Node, path: str, standing: str) -> Finding:
 
 
 def _is_enabled(node: Node, name: str) -> bool:
-    held = node.files.get(LINKS[name], Held())
+    held = node.files.get(LINKS[name], steps.Observed())
     if isinstance(held, Unknown) or held.entry.kind == "link":
         return True
     unit = node.unit(name)

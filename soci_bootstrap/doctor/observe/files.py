@@ -8,15 +8,14 @@ from collections.abc import Mapping
 
 from soci_bootstrap import paths
 from soci_bootstrap.configfiles import containerd_text
-from soci_bootstrap.configfiles import kubelet as configfiles_kubelet
 from soci_bootstrap.configfiles.containerd_text import KEY, TABLES
 from soci_bootstrap.doctor.checks.units import BOOT_FILE, LINKS, SERVICE_DROPIN, SERVICE_FILE, SOCKET_FILE
 from soci_bootstrap.doctor.finding import Observed, Unknown, attempt
 from soci_bootstrap.doctor.observe import outputs
-from soci_bootstrap.doctor.observe.node import ARGUMENTS, Daemon, Disk, Held, Kubelet
+from soci_bootstrap.doctor.observe.node import Daemon, Disk
 from soci_bootstrap.errors import StateError
-from soci_bootstrap.facts import kubelet as kubelet_
 from soci_bootstrap.facts.units import read_unit
+from soci_bootstrap.plan import steps
 from soci_bootstrap.plan.desired import Desired
 from soci_bootstrap.runtime.unwire import config_files
 from soci_bootstrap.state.record import Record
@@ -47,7 +46,7 @@ def daemon(system: System, wired: Wired | None) -> Daemon:
 
 def files(
     system: System, record: Record | None, desired: Observed[Desired], binary: str
-) -> Mapping[str, Observed[Held]]:
+) -> Mapping[str, Observed[steps.Observed]]:
     """Everything that is, or should be, ours, but the daemon: its digest is taken apart."""
     wanted = {*PATHS, paths.AGENT, paths.NODEADM_DROPIN, *(record.managed if record else ())}
     if not isinstance(desired, Unknown):
@@ -85,18 +84,6 @@ def elf_arch(system: System, path: str) -> str:
         return outputs.elf_arch(file.read(_ELF_HEAD))
 
 
-def kubelet(system: System, found: kubelet_.Kubelet) -> Kubelet:
-    """Kubelet's effective image endpoint: its configuration, its drop-ins by name, its arguments."""
-    endpoint, source = configfiles_kubelet.endpoint_in(found.config), found.config_path
-    for name in system.listdir(found.config_dir) if found.config_dir else ():
-        path = f"{found.config_dir}/{name}"
-        if name.endswith(".conf") and (named := configfiles_kubelet.endpoint_in(system.read(path))):
-            endpoint, source = named, path
-    if found.endpoint:
-        endpoint, source = found.endpoint, ARGUMENTS
-    return Kubelet(found.present, endpoint, source if endpoint else "")
-
-
 def other_snapshotters(system: System, config: str) -> tuple[tuple[str, str], ...]:
     """Files that containerd imports and that name a snapshotter other than SOCI."""
     wired = Wired(WiringMode.NONE, "v3", "", "", False, config, "", "", "")
@@ -108,9 +95,9 @@ def other_snapshotters(system: System, config: str) -> tuple[tuple[str, str], ..
     )
 
 
-def _held(system: System, path: str) -> Held:
+def _held(system: System, path: str) -> steps.Observed:
     entry = system.entry(path)
-    return Held(entry, system.sha256(path) if entry.kind == "file" else "")
+    return steps.Observed(entry, system.sha256(path) if entry.kind == "file" else "")
 
 
 def _flag(words: list[str], name: str) -> str:

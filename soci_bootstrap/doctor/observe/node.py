@@ -10,17 +10,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from soci_bootstrap import paths
+from soci_bootstrap.configfiles.containerd import Effective
 from soci_bootstrap.doctor.finding import Observed, Unknown
 from soci_bootstrap.facts.content_store import ContentStore
+from soci_bootstrap.facts.kubelet import Endpoint
 from soci_bootstrap.facts.machine import Machine
 from soci_bootstrap.facts.nodeconfig import NodeConfig
+from soci_bootstrap.facts.registries import Registry
+from soci_bootstrap.plan import steps
 from soci_bootstrap.plan.desired import Desired
 from soci_bootstrap.state.health import State
 from soci_bootstrap.state.record import Record
 from soci_bootstrap.system.tree import ABSENT, Entry
 
 NOT_ASKED = Unknown("not asked for")
-ARGUMENTS = "its arguments"
 
 
 @dataclass(frozen=True)
@@ -38,14 +41,6 @@ class Daemon:
     config: str = paths.SOCI_CONFIG
     root: str = paths.SOCI_ROOT
     address: str = paths.SOCI_ADDRESS
-
-
-@dataclass(frozen=True)
-class Held:
-    """What stands at a path: the entry, and a file's digest."""
-
-    entry: Entry = ABSENT
-    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,29 +105,6 @@ class Process:
 
 
 @dataclass(frozen=True)
-class Effective:
-    """What containerd makes of all its files: ``containerd config dump``, parsed.
-
-    Attributes:
-        snapshotter: CRI's.
-        annotations: snapshotters are told of layers' digests.
-        plugin: whether ``proxy_plugins.soci`` is there.
-        address: that plugin's socket.
-        root: that plugin's exports.root.
-        sandbox: reference of the pause image.
-        unpacks: the transfer plugin's max_concurrent_unpacks.
-    """
-
-    snapshotter: str = "overlayfs"
-    annotations: bool = False
-    plugin: bool = False
-    address: str = ""
-    root: str = ""
-    sandbox: str = ""
-    unpacks: int = 1
-
-
-@dataclass(frozen=True)
 class Containerd:
     """containerd as found.
 
@@ -152,15 +124,6 @@ class Containerd:
 
 
 @dataclass(frozen=True)
-class Kubelet:
-    """kubelet's effective image endpoint and what set it: a file or ``ARGUMENTS``; empty where none does."""
-
-    present: bool = False
-    endpoint: str = ""
-    source: str = ""
-
-
-@dataclass(frozen=True)
 class Disk:
     """A directory's file system.
 
@@ -176,21 +139,6 @@ class Disk:
     size: int = 0
     inodes_free: int = 0
     inodes: int = 0
-
-
-@dataclass(frozen=True)
-class Registry:
-    """A registry that containerd is told something about which SOCI does not heed.
-
-    Attributes:
-        name: host and port, or ``_default``.
-        why: what it is told, and where.
-        answer: empty where the registry itself answered, else why not; None where it was not asked.
-    """
-
-    name: str
-    why: str
-    answer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -231,7 +179,10 @@ class Node:
         decompressor_works: empty where it passed its self-test, else why not.
         answers: SOCI answers as a gRPC server.
         errors: error lines of the running (or last) daemon's journal, oldest first.
+        endpoint: kubelet's image endpoint, None for no kubelet.
         pause_cached: the AMI has the pause image in a file.
+        registries: those of which containerd is told something that SOCI does not heed.
+        reachable: what those that were asked answered, empty where they did, else why not.
     """
 
     live: bool = True
@@ -250,7 +201,7 @@ class Node:
     decompressor: str = ""
     decompressor_entry: Observed[Entry] = ABSENT
     decompressor_works: Observed[str] = NOT_ASKED
-    files: Mapping[str, Observed[Held]] = field(default_factory=dict)
+    files: Mapping[str, Observed[steps.Observed]] = field(default_factory=dict)
     service_file: str = ""
     socket_file: str = ""
     units: Observed[Mapping[str, Unit]] = NOT_ASKED
@@ -259,13 +210,14 @@ class Node:
     errors: Observed[tuple[str, ...]] = NOT_ASKED
     node_config: Observed[NodeConfig] = NOT_ASKED
     containerd: Containerd = Containerd()
-    kubelet: Observed[Kubelet] = Kubelet()
+    endpoint: Observed[Endpoint | None] = None
     store: Observed[ContentStore] = NOT_ASKED
     pause_cached: bool = False
     images: Images = Images()
     soci_disk: Observed[Disk] = NOT_ASKED
     containerd_disk: Observed[Disk] = NOT_ASKED
     registries: Observed[tuple[Registry, ...]] = NOT_ASKED
+    reachable: Observed[Mapping[str, str]] = field(default_factory=dict)
 
     def unit(self, name: str) -> Observed[Unit]:
         """A unit's state; an unknown one is as systemd shows it, not found."""

@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 from soci_bootstrap import paths
 from soci_bootstrap.configfiles import toml
+from soci_bootstrap.configfiles.containerd import Effective
 from soci_bootstrap.doctor.finding import NEEDS_ROOT, Answer, Observed, Unknown, attempt, begin
 from soci_bootstrap.doctor.observe import files, planned, programs
 from soci_bootstrap.doctor.observe.node import (
     NOT_ASKED,
     Binary,
     Daemon,
-    Effective,
     Images,
     Node,
     Process,

@@ -1,17 +1,15 @@
 """What programs and kernel files print, as facts. Pure; fixtures of real outputs test each.
 
-Sources: systemctl(1) show, `containerd config dump` of 1.7 to 2.2, `ctr images check`,
-journalctl's JSON, proc(5) for mountinfo and status, elf(5).
+Sources: systemctl(1) show, `ctr images check`, journalctl's JSON, proc(5) for mountinfo and status,
+elf(5).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from soci_bootstrap.configfiles import toml
-from soci_bootstrap.doctor.observe.node import Effective, Unit
+from soci_bootstrap.doctor.observe.node import Unit
 
 SHOWN = (
     "Id",
@@ -54,32 +52,6 @@ def units(output: bytes) -> dict[str, Unit]:
                 invocation=values.get("InvocationID", ""),
             )
     return found
-
-
-def effective(dump: bytes) -> Effective:
-    """``containerd config dump``: what decides pulls in it, in either schema.
-
-    Raises:
-        StateError: it is not TOML.
-    """
-    document = toml.loads(dump, "the output of `containerd config dump`")
-    plugins = _table(document, "plugins")
-    images = _table(plugins, "io.containerd.cri.v1.images")
-    cri = _table(plugins, "io.containerd.grpc.v1.cri")
-    # Schema 3 splits CRI's plugin in two; a schema 2 dump has one with a table in it.
-    chosen = images or _table(cri, "containerd")
-    sandbox = _table(images, "pinned_images").get("sandbox") or cri.get("sandbox_image")
-    plugin = _table(_table(document, "proxy_plugins"), "soci")
-    unpacks = _table(plugins, "io.containerd.transfer.v1.local").get("max_concurrent_unpacks")
-    return Effective(
-        snapshotter=str(chosen.get("snapshotter") or "overlayfs"),
-        annotations=chosen.get("disable_snapshot_annotations") is False,
-        plugin=bool(plugin),
-        address=str(plugin.get("address") or "").partition("unix://")[2] or str(plugin.get("address") or ""),
-        root=str(_table(plugin, "exports").get("root") or ""),
-        sandbox=str(sandbox or ""),
-        unpacks=unpacks if isinstance(unpacks, int) else 1,
-    )
 
 
 def unpacked(output: bytes) -> dict[str, bool]:
@@ -167,8 +139,3 @@ def _unescaped(text: str) -> str:
 
 def _number(text: str, default: int = 0) -> int:
     return int(text) if text.isdecimal() and len(text) < 19 else default
-
-
-def _table(parent: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = parent.get(key)
-    return value if isinstance(value, dict) else {}

@@ -6,10 +6,12 @@ from dataclasses import replace
 
 from soci_bootstrap import facts, paths
 from soci_bootstrap.doctor.finding import Observed, Unknown, attempt
-from soci_bootstrap.doctor.observe import files, programs
-from soci_bootstrap.doctor.observe.node import Containerd, Kubelet, Node
+from soci_bootstrap.doctor.observe import files
+from soci_bootstrap.doctor.observe.node import Containerd, Node
 from soci_bootstrap.facts import Facts, containerd, content_store, kubelet, nodeconfig, registries
 from soci_bootstrap.facts.units import read_unit
+from soci_bootstrap.fetch import reachable
+from soci_bootstrap.plan.decompressor import excluded
 from soci_bootstrap.plan.desired import Desired, desired_state
 from soci_bootstrap.settings import from_json
 from soci_bootstrap.state.record import Record
@@ -34,8 +36,8 @@ def observe(system: System, record: Observed[Record | None]) -> tuple[Facts, Obs
 
 def _desired(system: System, record: Record | None, observed: Facts) -> Desired:
     settings = from_json(record.settings if record else {}, "install")
-    excluded = frozenset(record.excluded if record and settings.decompressor == "auto" else ())
-    return desired_state(settings, observed, system.read(paths.AGENT) or b"", record, excluded)
+    agent = system.read(paths.AGENT) or b""
+    return desired_state(settings, observed, agent, record, excluded(record, settings))
 
 
 def add(
@@ -51,24 +53,25 @@ def add(
             lambda: replace(observed.node_config, later=nodeconfig.read(system).later)
         )
         store: Observed[content_store.ContentStore] = observed.store
-        endpoint: Observed[Kubelet] = attempt(lambda: files.kubelet(system, observed.kubelet))
+        endpoint = attempt(lambda: _endpoint(system, observed.kubelet))
     else:
         desired = planned
         found, listed = _containerd(system, wired)
         config = attempt(lambda: nodeconfig.read(system))
         store = attempt(lambda: content_store.observe(system, found.root))
         endpoint = attempt(
-            lambda: files.kubelet(system, kubelet.observe(system, read_unit(system, paths.KUBELET_SERVICE)))
+            lambda: _endpoint(system, kubelet.observe(system, read_unit(system, paths.KUBELET_SERVICE)))
         )
     return replace(
         node,
         desired=desired,
         node_config=config,
         store=store,
-        kubelet=endpoint,
-        registries=listed
-        if isinstance(listed, Unknown)
-        else programs.ask_registries(system, listed, found.variables),
+        endpoint=endpoint,
+        registries=listed,
+        reachable={}
+        if isinstance(listed, Unknown) or not system.live
+        else attempt(lambda: reachable.ask(registries.direct_urls(listed), found.variables)),
         containerd=Containerd(
             present=found.present,
             version=found.version,
@@ -78,6 +81,10 @@ def add(
         ),
         containerd_disk=attempt(lambda: files.observe(system, found.root)),
     )
+
+
+def _endpoint(system: System, found: kubelet.Kubelet) -> kubelet.Endpoint | None:
+    return kubelet.image_endpoint(system, found) if found.present else None
 
 
 def _containerd(

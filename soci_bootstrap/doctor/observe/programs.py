@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from soci_bootstrap import paths
+from soci_bootstrap.configfiles import containerd
+from soci_bootstrap.configfiles.containerd import Effective
 from soci_bootstrap.doctor import redact
-from soci_bootstrap.doctor.finding import Answer, Observed, Unknown, attempt, begin
+from soci_bootstrap.doctor.finding import Answer, Observed, Unknown, begin
 from soci_bootstrap.doctor.observe import outputs
-from soci_bootstrap.doctor.observe.node import Daemon, Effective, Images, Process, Registry, Unit
+from soci_bootstrap.doctor.observe.node import Daemon, Images, Process, Unit
 from soci_bootstrap.errors import BootstrapError, CommandError
-from soci_bootstrap.facts import registries
-from soci_bootstrap.fetch import reachable
 from soci_bootstrap.runtime.ctr import NAMESPACE, Ctr
 from soci_bootstrap.system import System
 from soci_bootstrap.system.programs import checked
@@ -45,7 +45,7 @@ def config_dump(system: System, config: str) -> bytes:
 
 def effective(system: System, config: str) -> Effective:
     """The same, parsed."""
-    return outputs.effective(config_dump(system, config))
+    return containerd.effective(config_dump(system, config))
 
 
 def version(system: System, program: str) -> tuple[int, bytes]:
@@ -131,20 +131,6 @@ def ask_containerd(system: System, *, dial: bool) -> Asked:
         snapshots("soci") if dial else None,
         snapshots("overlayfs"),
     )
-
-
-def ask_registries(
-    system: System, listed: tuple[registries.Registry, ...], environ: Mapping[str, str]
-) -> Observed[tuple[Registry, ...]]:
-    """The registries that certs.d says something about, each asked for itself as SOCI would."""
-
-    def ask() -> tuple[Registry, ...]:
-        answers = reachable.ask(registries.direct_urls(listed), environ) if system.live else {}
-        return tuple(
-            Registry(told.name, f"{told.why} in {told.source}", answers.get(told.name)) for told in listed
-        )
-
-    return attempt(ask)
 
 
 def _unpacked(system: System) -> dict[str, bool]:

@@ -10,30 +10,28 @@ from typing import Any
 import pytest
 
 from soci_bootstrap.configfiles import soci, toml
+from soci_bootstrap.configfiles.containerd import Effective
 from soci_bootstrap.configfiles.soci import Decompressor
 from soci_bootstrap.doctor import table
 from soci_bootstrap.doctor.checks.units import LINKS, SERVICE_DROPIN, SERVICE_FILE, SOCKET_FILE
 from soci_bootstrap.doctor.finding import EXIT_STATUS, NEEDS_ROOT, Check, Status, Unknown, attempt, verdict
 from soci_bootstrap.doctor.observe.files import PATHS
 from soci_bootstrap.doctor.observe.node import (
-    ARGUMENTS,
     Binary,
     Containerd,
     Disk,
-    Effective,
-    Held,
     Images,
-    Kubelet,
     Node,
     Process,
-    Registry,
     Unit,
 )
 from soci_bootstrap.doctor.rules import RULES, judge
 from soci_bootstrap.errors import CommandError, StateError
 from soci_bootstrap.facts.content_store import ContentStore
+from soci_bootstrap.facts.kubelet import ARGUMENTS, Endpoint
 from soci_bootstrap.facts.machine import Machine
 from soci_bootstrap.facts.nodeconfig import NodeConfig
+from soci_bootstrap.facts.registries import Registry
 from soci_bootstrap.paths import (
     AGENT,
     CONTAINERD_DROPIN,
@@ -46,6 +44,7 @@ from soci_bootstrap.paths import (
 )
 from soci_bootstrap.plan.desired import Desired
 from soci_bootstrap.plan.items import Absent, File
+from soci_bootstrap.plan.steps import Observed as Held
 from soci_bootstrap.plan.tuning import tune
 from soci_bootstrap.plan.wiring import Wiring
 from soci_bootstrap.state.health import State
@@ -146,7 +145,7 @@ WELL = Node(
     errors=(),
     node_config=NodeConfig(),
     containerd=Containerd(True, (2, 1, 9), effective=EFFECTIVE),
-    kubelet=Kubelet(True, ENDPOINT, "/etc/kubernetes/kubelet/config.json"),
+    endpoint=Endpoint(ENDPOINT, "/etc/kubernetes/kubelet/config.json"),
     store=ContentStore(),
     pause_cached=True,
     images=Images("", {PAUSE: True}, 3, 1, False),
@@ -198,9 +197,10 @@ def wants(data: bytes) -> Desired:
     return replace(DESIRED, items=(File("config", SOCI_CONFIG, data, Phase.CONFIGURATION),))
 
 
+MIRRORED = (Registry("r.example", "a mirror", "/x"),)
 FAILED_OPEN = State(degraded="SOCI did not answer", at="2026-01-01T00:00:00Z", boot_id="this")
 UNWIRED = replace(effective(snapshotter="overlayfs"), state=FAILED_OPEN)
-NOTHING = Node(arch="amd64", kubelet=Kubelet(), units={}, answers=Unknown("no"))
+NOTHING = Node(arch="amd64", units={}, answers=Unknown("no"))
 
 
 @dataclass(frozen=True)
@@ -523,36 +523,34 @@ CASES = [
     Case("containerd.unpacks", effective(unpacks=4), "warn", "13264"),
     Case(
         "containerd.registries",
-        replace(WELL, registries=(Registry("r.example", "a mirror", ""),)),
+        replace(WELL, registries=MIRRORED, reachable={"r.example": ""}),
         "warn",
         "answers",
     ),
     Case(
         "containerd.registries",
-        replace(WELL, registries=(Registry("r.example", "a mirror", "timed out"),)),
+        replace(WELL, registries=MIRRORED, reachable={"r.example": "timed out"}),
         "fail",
         "timed out",
     ),
     Case(
         "containerd.registries",
-        replace(WELL, registries=(Registry("_default", "a mirror"),)),
+        replace(WELL, registries=(Registry("_default", "a mirror", "/x"),)),
         "warn",
         "not asked",
     ),
-    Case("kubelet.endpoint", replace(WELL, kubelet=Kubelet()), "skip", "no kubelet"),
-    Case("kubelet.endpoint", replace(WELL, kubelet=Kubelet(True)), "fail", "credentials", "broken"),
-    Case("kubelet.endpoint", replace(WELL, kubelet=Kubelet(True, "unix:///x", "/y")), "fail", "unix:///x"),
+    Case("kubelet.endpoint", replace(WELL, endpoint=None), "skip", "no kubelet"),
+    Case("kubelet.endpoint", replace(WELL, endpoint=Endpoint()), "fail", "credentials", "broken"),
+    Case("kubelet.endpoint", replace(WELL, endpoint=Endpoint("unix:///x", "/y")), "fail", "unix:///x"),
     Case(
         "kubelet.endpoint",
-        replace(WELL, kubelet=Kubelet(True, CONTAINERDS, ARGUMENTS)),
+        replace(WELL, endpoint=Endpoint(CONTAINERDS, ARGUMENTS)),
         "fail",
         "win over every file",
     ),
-    Case(
-        "kubelet.endpoint", replace(UNWIRED, kubelet=Kubelet(True, CONTAINERDS, "/y")), "warn", "failed open"
-    ),
+    Case("kubelet.endpoint", replace(UNWIRED, endpoint=Endpoint(CONTAINERDS, "/y")), "warn", "failed open"),
     Case("kubelet.endpoint", replace(UNWIRED, answers=False), "fail", "can't pull", "broken"),
-    Case("kubelet.endpoint", replace(NOTHING, kubelet=Kubelet(True)), "skip", "not installed"),
+    Case("kubelet.endpoint", replace(NOTHING, endpoint=Endpoint()), "skip", "not installed"),
     Case("content.layers", replace(WELL, store=ContentStore("sha256:f")), "fail", "2035", "broken"),
     Case(
         "content.layers",

@@ -7,64 +7,10 @@ import json
 import pytest
 
 from soci_bootstrap.doctor.observe import outputs
-from soci_bootstrap.doctor.observe.node import Effective, Unit
-from soci_bootstrap.errors import StateError
+from soci_bootstrap.doctor.observe.node import Unit
 from tests.support.nodes import captured
 
-SOCKET = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
 PAUSE = "localhost/kubernetes/pause:latest"
-V2 = b"""
-version = 2
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "registry.k8s.io/pause:3.8"
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "soci"
-    disable_snapshot_annotations = false
-[plugins."io.containerd.transfer.v1.local"]
-  max_concurrent_unpacks = 4
-[proxy_plugins.soci]
-  address = "unix:///run/x.sock"
-"""
-
-
-@pytest.mark.parametrize(
-    ("dump", "expected"),
-    [
-        (
-            captured("containerd-nodeadm-static-soci.toml"),
-            Effective(
-                "soci",
-                annotations=True,
-                plugin=True,
-                address=SOCKET,
-                root="/var/lib/containerd/io.containerd.snapshotter.v1.soci",
-                sandbox=PAUSE,
-            ),
-        ),
-        (captured("containerd-nodeadm-user-v2-migrated.toml"), Effective("overlayfs", sandbox=PAUSE)),
-        (captured("containerd-nodeadm-v3.toml"), Effective("overlayfs", sandbox=PAUSE)),
-        (
-            V2,
-            Effective(
-                "soci",
-                annotations=True,
-                plugin=True,
-                address="/run/x.sock",
-                sandbox="registry.k8s.io/pause:3.8",
-                unpacks=4,
-            ),
-        ),
-        (b"", Effective()),
-        (b"plugins = 1\nproxy_plugins = []\n", Effective()),
-    ],
-)
-def test_effective(dump: bytes, expected: Effective) -> None:
-    assert outputs.effective(dump) == expected
-
-
-def test_effective_refuses_what_is_no_toml() -> None:
-    with pytest.raises(StateError, match="config dump"):
-        outputs.effective(b"containerd: unknown command")
 
 
 def test_units() -> None:

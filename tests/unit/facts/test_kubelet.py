@@ -7,8 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from soci_bootstrap.configfiles import kubelet as kubelet_
-from soci_bootstrap.doctor.observe import files as files_
-from soci_bootstrap.doctor.observe.node import ARGUMENTS
 from soci_bootstrap.errors import WiringError
 from soci_bootstrap.facts import kubelet
 from soci_bootstrap.facts.units import read_unit
@@ -80,9 +78,9 @@ def test_an_endpoint_among_the_arguments(tmp_path, arguments, endpoint) -> None:
     }
     found = seen(tmp_path, files)
     assert (found.config_path, found.endpoint) == (CONFIG, endpoint)
-    effective = files_.kubelet(System(str(tmp_path)), found)
-    assert effective.endpoint == (endpoint or "unix:///in/the/file")
-    assert effective.source == (ARGUMENTS if endpoint else CONFIG)
+    effective = kubelet.image_endpoint(System(str(tmp_path)), found)
+    assert effective.address == (endpoint or "unix:///in/the/file")
+    assert effective.source == (kubelet.ARGUMENTS if endpoint else CONFIG)
 
 
 def test_bytes_and_mode(tmp_path) -> None:
