@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from soci_bootstrap.settings.commandline import CommandLine
     from soci_bootstrap.system.console import Console
 
-DONE, FAILED, DEGRADED = 0, 1, 2
+DONE, FAILED, DEGRADED, UNKNOWN = 0, 1, 2, 4
 
 _MODULES = {"bake": "install"}
 """Commands that live in a module of another name."""
@@ -157,9 +157,11 @@ def _failed(
 
 
 def exit_status(error: BootstrapError, settings: Settings | None) -> int:
-    """The contract's status for a failure: 2 only where a node fell back to overlayfs."""
+    """The contract's status for a failure: 2 only where a node fell back to overlayfs, 4 for `doctor`."""
     if settings is None or isinstance(error, RefusedError):
         return FAILED
+    if settings.command == "doctor":
+        return UNKNOWN
     fails_open = settings.command == "install" and settings.live and not settings.strict
     return DEGRADED if fails_open else FAILED
 
@@ -168,11 +170,11 @@ def _failure(
     error: BootstrapError, command: str, settings: Settings | None, status: int, seconds: float
 ) -> dict[str, object]:
     """The JSON object of a command that did not get as far as a result."""
-    if command == "doctor":
+    if command == "doctor" and status == UNKNOWN:
         from soci_bootstrap.doctor.rules import unlooked
 
         checks = [check.to_json() for check in unlooked(error.problem)]
-        return {"verdict": "broken", "reason": str(error), "checks": checks}
+        return {"verdict": "unknown", "reason": str(error), "checks": checks}
     document: dict[str, object] = {
         "outcome": "degraded" if status == DEGRADED else "failed",
         "reason": str(error),

@@ -40,8 +40,9 @@ EXAMPLES: dict[str, tuple[tuple[str, str], ...]] = {
         ("plan --json | jq '.steps[] | select(.changed)'", "only what would change"),
     ),
     "doctor": (
-        ("doctor", "a table; each failing line with what to do"),
-        ("doctor --json | jq -r .verdict", "healthy, degraded, broken or pending"),
+        ("doctor", "what is not well, with what to do, and the verdict"),
+        ("doctor --wait 60", "after a boot or an install: until it is healthy, for a minute at most"),
+        ("doctor --json | jq -r .verdict", "healthy, degraded, broken, pending, absent or unknown"),
         ("doctor --bundle /tmp/soci-report.tar.gz", "what a bug report needs, without secrets"),
     ),
     "rollback": (
@@ -80,7 +81,13 @@ EXIT_STATUSES: dict[str, tuple[tuple[str, str], ...]] = {
         ("2", "degraded: the node is on overlayfs; stderr's last line says why"),
     ),
     "plan": (("0", "nothing to do"), ("1", "failed"), ("3", "changes pending")),
-    "doctor": (("0", "healthy"), ("1", "broken"), ("2", "degraded or pending")),
+    "doctor": (
+        ("0", "healthy"),
+        ("1", "broken, or bad usage"),
+        ("2", "degraded or pending"),
+        ("3", "absent: never installed on this node"),
+        ("4", "unknown: this user can't see enough to tell, or nothing could be looked at"),
+    ),
 }
 
 

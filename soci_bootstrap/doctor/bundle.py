@@ -15,7 +15,7 @@ from soci_bootstrap.doctor.finding import Unknown, attempt
 from soci_bootstrap.doctor.observe import programs
 from soci_bootstrap.doctor.observe.node import Node
 from soci_bootstrap.doctor.observe.outputs import SHOWN
-from soci_bootstrap.errors import RefusedError
+from soci_bootstrap.errors import UsageError
 from soci_bootstrap.system import System
 
 TOP = "soci-bootstrap-report"
@@ -53,16 +53,15 @@ def create(path: str) -> IO[bytes]:
         path: on this machine, whatever ``--root`` says. Nothing may stand there.
 
     Raises:
-        RefusedError: it can't be created.
+        UsageError: it can't be created.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         fd = os.open(path, flags, 0o600)
     except OSError as error:
-        raise RefusedError(
-            f"the bundle {path} can't be created",
-            found=error.strerror or str(error),
-            expected="a new file in a directory that you may write to",
+        found = error.strerror or str(error)
+        raise UsageError(
+            [f"--bundle {path}: found {found}, expected a new file in a directory that you may write to"],
             remedy="name another file",
         ) from error
     os.fchmod(fd, 0o600)

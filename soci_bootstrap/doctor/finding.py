@@ -15,7 +15,14 @@ T = TypeVar("T")
 NEEDS_ROOT = "needs root"
 _REFUSALS = ("permission denied", "insufficient permissions", "failed to connect to")
 """As ``ctr``, ``journalctl`` and ``systemctl`` say it to who is not root."""
-EXIT_STATUS: Mapping[str, int] = {"healthy": 0, "broken": 1, "degraded": 2, "pending": 2}
+EXIT_STATUS: Mapping[str, int] = {
+    "healthy": 0,
+    "broken": 1,
+    "degraded": 2,
+    "pending": 2,
+    "absent": 3,
+    "unknown": 4,
+}
 
 
 class Status(str, Enum):
@@ -135,15 +142,18 @@ def _refused(error: BaseException) -> bool:
     return isinstance(error, CommandError) and any(words in error.found.lower() for words in _REFUSALS)
 
 
-FAILED_OPEN, STAGED, PLAN = "failed-open", "staged", "plan"
+PRIVILEGES, INSTALLED, FAILED_OPEN = "privileges", "installed", "failed-open"
+STAGED, PLAN = "staged", "plan"
 """Checks that the verdict looks at by name."""
 
 
 def verdict(checks: Iterable[Check]) -> str:
-    """The node in one word; this is the whole rule.
+    """Sum the node up in one word; this is the whole rule.
 
+    - ``absent``: nothing was ever installed, and nobody wired SOCI either;
     - ``broken``: a check fails;
     - ``degraded``: it failed open, so it pulls with overlayfs;
+    - ``unknown``: what is hidden from an unprivileged user may say anything;
     - ``pending``: what was installed takes effect at the next boot, or all that is to be said is
       that an install would change something;
     - ``degraded``: anything else is not as it should be;
@@ -151,10 +161,14 @@ def verdict(checks: Iterable[Check]) -> str:
     """
     found = {check.id: check.status for check in checks}
     warned = {name for name, status in found.items() if status is Status.WARN}
+    if INSTALLED in warned and FAILED_OPEN not in warned:
+        return "absent"
     if Status.FAIL in found.values():
         return "broken"
     if FAILED_OPEN in warned:
         return "degraded"
+    if PRIVILEGES in warned:
+        return "unknown"
     if STAGED in warned or warned == {PLAN}:
         return "pending"
     return "degraded" if warned else "healthy"

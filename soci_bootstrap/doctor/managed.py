@@ -25,8 +25,8 @@ def wanted(node: Node) -> dict[str, tuple[Managed, ...]]:
 
 
 def desired(node: Node) -> dict[str, Managed]:
-    """By path, what an install would put there now; empty where that isn't known."""
-    if isinstance(node.desired, Unknown):
+    """By path, what an install would put there now; empty where that isn't known, or none was asked for."""
+    if isinstance(node.desired, Unknown) or node.foreign:
         return {}
     return {
         item.path: managed_of(item) for item in node.desired.items if isinstance(item, (File, Link, Absent))
@@ -72,6 +72,8 @@ def own(node: Node, path: str) -> Finding:
     held = node.files.get(path, steps.Observed())
     if isinstance(held, Unknown):
         return held.judged(expected)
+    if node.foreign:
+        return skip("SOCI was not installed by soci-bootstrap", expected)
     if held.entry.kind == "link" and held.entry.target == "/dev/null":
         return fail("masked: it is a link to /dev/null", expected, f"remove {path}, then {INSTALL}")
     choices = wanted(node).get(path, ())

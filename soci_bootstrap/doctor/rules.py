@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from soci_bootstrap.configfiles.containerd import Effective
 from soci_bootstrap.doctor.checks import (
     binary,
     config,
@@ -18,7 +19,18 @@ from soci_bootstrap.doctor.checks import (
     prerequisites,
     units,
 )
-from soci_bootstrap.doctor.finding import FAILED_OPEN, PLAN, STAGED, Check, Finding, Status, skip, warn
+from soci_bootstrap.doctor.finding import (
+    FAILED_OPEN,
+    INSTALLED,
+    PLAN,
+    PRIVILEGES,
+    STAGED,
+    Check,
+    Finding,
+    Status,
+    skip,
+    warn,
+)
 from soci_bootstrap.doctor.observe.node import Node
 from soci_bootstrap.errors import BootstrapError
 
@@ -42,7 +54,7 @@ class Rule:
     soci: bool = True
 
 
-_HERE = ("installed",)
+_HERE = (INSTALLED,)
 _THERE = (*_HERE, "binary.present")
 _PARSED = (*_HERE, "config.present", "config.parses")
 _SERVING = (*_HERE, "service.active", "soci.answers")
@@ -50,10 +62,10 @@ _SYSTEMD = ("systemd",)
 _DUMPED = ("containerd.config",)
 
 RULES: tuple[Rule, ...] = (
-    Rule("privileges", prerequisites.privileges),
+    Rule(PRIVILEGES, prerequisites.privileges),
     Rule("platform", prerequisites.platform),
     Rule("record", prerequisites.record),
-    Rule("installed", prerequisites.installed),
+    Rule(INSTALLED, prerequisites.installed),
     Rule("binary.present", binary.present, _HERE),
     Rule("binary.executable", binary.executable, _THERE),
     Rule("binary.architecture", binary.architecture, _THERE),
@@ -116,6 +128,7 @@ RULES: tuple[Rule, ...] = (
     Rule("containerd.annotations", containerd.annotated, (*_HERE, *_DUMPED), running=True),
     Rule("containerd.unpacks", containerd.unpacks, _DUMPED),
     Rule("containerd.registries", containerd.registries),
+    Rule("kubelet.active", kubelet.active, _SYSTEMD, soci=False),
     Rule("kubelet.endpoint", kubelet.endpoint, running=True, soci=False),
     Rule("content.layers", images.layers, _PARSED),
     Rule("snapshot.probe", images.probe, (*_SERVING, "containerd.active", "containerd.plugin"), running=True),
@@ -134,8 +147,7 @@ def judge(node: Node) -> tuple[Check, ...]:
     findings: dict[str, Finding] = {}
     for rule in RULES:
         findings[rule.id] = _found(rule, node, waiting, findings)
-    unharmed = _unharmed(node)
-    return tuple(_check(rule, findings[rule.id], unharmed=unharmed) for rule in RULES)
+    return tuple(_check(rule, findings[rule.id], node) for rule in RULES)
 
 
 def unlooked(why: str) -> tuple[Check, ...]:
@@ -143,9 +155,8 @@ def unlooked(why: str) -> tuple[Check, ...]:
     return tuple(Check(rule.id, Status.SKIP, f"not looked at: {why}", "doctor to run", "") for rule in RULES)
 
 
-def _check(rule: Rule, found: Finding, *, unharmed: bool) -> Check:
-    # A node that failed open pulls with overlayfs: what SOCI lacks breaks no pull there.
-    harmless = found.status is Status.FAIL and rule.soci and unharmed
+def _check(rule: Rule, found: Finding, node: Node) -> Check:
+    harmless = found.status is Status.FAIL and _harmless(node, rule)
     status = Status.WARN if harmless else found.status
     return Check(rule.id, status, found.found, found.expected, found.hint)
 
@@ -154,7 +165,7 @@ def _found(rule: Rule, node: Node, waiting: str, before: Mapping[str, Finding]) 
     if rule.running and waiting:
         return skip(waiting, "looked at once it takes effect")
     for name in rule.after:
-        if before[name].status is Status.FAIL:
+        if before[name].status is Status.FAIL or (name == INSTALLED and before[name].status is Status.WARN):
             return skip(f"not looked at, see {name}", f"{name} to be well first")
         if before[name].status is Status.SKIP:
             return skip(before[name].found, f"{name} to be well first")
@@ -165,7 +176,12 @@ def _found(rule: Rule, node: Node, waiting: str, before: Mapping[str, Finding]) 
         return warn(f"the check itself failed: {found}", "a check that ends", "report this as a bug")
 
 
-def _unharmed(node: Node) -> bool:
-    """It failed open, and containerd does pull with something else."""
-    effective = node.containerd.effective
-    return bool(node.failed_open) and getattr(effective, "snapshotter", "soci") != "soci"
+def _harmless(node: Node, rule: Rule) -> bool:
+    """Whether pulls go on without it: nothing was installed, or containerd pulls with something else.
+
+    Where it is hidden whether the node failed open, it may have.
+    """
+    if not rule.soci:
+        return node.absent
+    known = isinstance(node.containerd.effective, Effective)
+    return node.absent or (not node.wired and (node.hidden or (bool(node.failed_open) and known)))

@@ -50,6 +50,7 @@ class Settings:
         verbosity: -1, 0 or 1.
         vcpus: of the node to tune for, None for this machine's.
         memory_gib: of the node to tune for, None for this machine's.
+        wait: seconds within which `doctor` looks again until the node is healthy.
         bundle: file that `doctor` also writes what a bug report needs to.
         render_options: `render`'s own options, None for every other command.
         given: options, as attributes, that a flag, the environment or the file set; the rest are defaults.
@@ -77,6 +78,7 @@ class Settings:
     vcpus: int | None = None
     memory_gib: float | None = None
     bundle: str | None = None
+    wait: float = 0.0
     render_options: RenderOptions | None = None
     given: frozenset[str] = frozenset()
     unseen: tuple[str, ...] = ()

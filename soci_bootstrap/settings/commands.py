@@ -36,9 +36,7 @@ COMMANDS = (
     Command("install", "turn on SOCI's parallel pull on this node; what userData runs"),
     Command("bake", "the same into an image: nothing is started, and each boot tunes and wires"),
     Command("plan", "what install would do here, as steps and diffs; exit 0 nothing, 3 changes pending"),
-    Command(
-        "doctor", "is this node pulling with SOCI, and if not, why; exit 0, 1 broken, 2 degraded or pending"
-    ),
+    Command("doctor", "is this node pulling with SOCI, and if not, why; exit 0 where it is"),
     Command("rollback", "put the node back as it was before the first install"),
     Command("render", "a document that installs it where nodes start", "KIND", KINDS),
     Command("mirror", "fetch and verify the pinned releases into a directory or an s3:// prefix", "DEST"),

@@ -206,6 +206,13 @@ OPTIONS = (
         choices=values.FILES,
     ),
     Option(
+        "wait",
+        "look again until the node is healthy, for at most SECONDS",
+        values.seconds,
+        ("doctor",),
+        "SECONDS",
+    ),
+    Option(
         "zipapp-url",
         "https:// or s3:// URL that nodes fetch the zipapp from",
         values.zipapp_url,
@@ -265,7 +272,9 @@ OPTIONS = (
         filed=False,
     ),
     Option("json", "print one JSON object on stdout", values.boolean, _WORKING),
-    Option("verbose", "every detail on stderr", values.boolean, _WORKING, short="v"),
+    Option(
+        "verbose", "every detail on stderr; `doctor` lists every check", values.boolean, _WORKING, short="v"
+    ),
     Option("quiet", "errors and warnings only", values.boolean, _WORKING, short="q"),
 )
 

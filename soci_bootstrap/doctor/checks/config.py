@@ -94,5 +94,9 @@ def decompressor_works(node: Node) -> Finding:
     if isinstance(found, Unknown):
         return found.judged(expected)
     if found:
-        return fail(found, expected, f"{INSTALL}, which takes another")
+        return fail(
+            f"{found}; so every pull of a gzip layer fails",
+            expected,
+            f"{INSTALL}, which takes another; one that was given by its path is yours to repair",
+        )
     return ok("as expected", expected)

@@ -40,7 +40,7 @@ def array(node: Node) -> Finding:
     for disk in (node.containerd_disk, node.soci_disk):
         if isinstance(disk, Unknown):
             return disk.judged(expected)
-        if not disk.source.startswith("/dev/md"):
+        if not disk.array:
             return warn(f"on {disk.source}", expected, "let nodeadm set up the disks: replace the node")
     return ok("on the array", expected)
 

@@ -43,7 +43,7 @@ def record(node: Node) -> Finding:
     if isinstance(node.record, Unknown):
         return node.record.judged(expected)
     if node.record is None:
-        if not _anything(node):
+        if node.absent:
             return skip("none", expected)
         return warn(
             "none: what is here was not installed by soci-bootstrap, or its record was lost",
@@ -59,17 +59,18 @@ def record(node: Node) -> Finding:
 
 
 def installed(node: Node) -> Finding:
-    """There is something to look at; with no SOCI at all this says so once."""
+    """There is something to look at; a node that is none of ours says so once."""
     expected = "SOCI installed on this node"
     found = node.recorded
     if found and found.outcome is Outcome.FAILED and not found.wiring:
-        reason = node.failed_open or "no reason recorded"
-        return fail(f"the install failed open: {reason}", expected, f"remove the cause, then {INSTALL[4:]}")
+        why = f"failed open: {node.failed_open}" if node.failed_open else "failed, and was taken back"
+        return fail(f"the install {why}", expected, f"remove the cause, then {INSTALL[4:]}")
+    if node.absent:
+        return warn("never installed: neither a record nor a file of it", expected, INSTALL)
     if _anything(node):
         return ok("yes", expected)
-    if isinstance(node.record, Unknown):
-        return node.record.judged(expected)
-    return fail("no SOCI: neither its daemon, nor its units, nor a record", expected, INSTALL)
+    # Nothing of it, and `record` says why that is no proof.
+    return skip(node.record.why if isinstance(node.record, Unknown) else "no SOCI", expected)
 
 
 def python(node: Node) -> Finding:
@@ -90,7 +91,8 @@ def agent(node: Node) -> Finding:
     """The agent is where the hooks call it, and executable."""
     held = node.files.get(paths.AGENT, steps.Observed())
     found = own(node, paths.AGENT)
-    if found.status in {"ok", "skip"} and isinstance(held, steps.Observed) and not held.entry.mode & 0o111:
+    mode = held.entry.mode if isinstance(held, steps.Observed) and held.entry.kind == "file" else 0o111
+    if found.status in {"ok", "skip"} and not mode & 0o111:
         return fail(
             f"{paths.AGENT} is not executable", f"{paths.AGENT} as installed", f"chmod 755 {paths.AGENT}"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from soci_bootstrap import paths
-from soci_bootstrap.doctor.finding import Finding, Unknown, fail, ok, warn
+from soci_bootstrap.doctor.finding import Finding, Unknown, fail, ok, skip, warn
 from soci_bootstrap.doctor.managed import own, wanted
 from soci_bootstrap.doctor.observe.node import Node
 from soci_bootstrap.plan import steps
@@ -88,6 +88,8 @@ def masked(node: Node) -> Finding:
 def enabled(node: Node) -> Finding:
     """They start by themselves at the next boot."""
     expected = f"{paths.SOCI_SOCKET}, {paths.SOCI_SERVICE} and {paths.BOOT_SERVICE} enabled"
+    if node.foreign:
+        return skip("SOCI was not installed by soci-bootstrap", expected)
     missing = [name for name in LINKS if not _is_enabled(node, name)]
     if missing:
         return warn(f"not enabled: {', '.join(missing)}", expected, f"systemctl enable {' '.join(missing)}")

@@ -120,11 +120,20 @@ def observe(system: System, path: str) -> Disk:
     return Disk(
         device=device,
         source="" if isinstance(source, Unknown) else source,
+        array=attempt(lambda: _on_array(system, device)) is True,
         free=room.f_bavail * room.f_frsize,
         size=room.f_blocks * room.f_frsize,
         inodes_free=room.f_favail,
         inodes=room.f_files,
     )
+
+
+def _on_array(system: System, device: int) -> bool:
+    """Whether a block device is an md array, or is made of one."""
+    directory = system.followed(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
+    made_of = system.listdir(f"{directory}/slaves")
+    below = [directory, *(system.followed(f"{directory}/slaves/{name}") for name in made_of)]
+    return any(system.entry(f"{block}/md").kind == "dir" for block in below)
 
 
 def mount(system: System, path: str) -> tuple[str, tuple[str, ...]]:

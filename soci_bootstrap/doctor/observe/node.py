@@ -11,7 +11,7 @@ from typing import Any
 
 from soci_bootstrap import paths
 from soci_bootstrap.configfiles.containerd import Effective
-from soci_bootstrap.doctor.finding import Observed, Unknown
+from soci_bootstrap.doctor.finding import NEEDS_ROOT, Observed, Unknown
 from soci_bootstrap.facts.content_store import ContentStore
 from soci_bootstrap.facts.kubelet import Endpoint
 from soci_bootstrap.facts.machine import Machine
@@ -24,6 +24,14 @@ from soci_bootstrap.state.record import Record
 from soci_bootstrap.system.tree import ABSENT, Entry
 
 NOT_ASKED = Unknown("not asked for")
+_OURS = (
+    paths.AGENT,
+    paths.CONTAINERD_DROPIN,
+    paths.NODEADM_DROPIN,
+    f"{paths.UNITS}/{paths.BOOT_SERVICE}",
+    f"{paths.UNITS}/{paths.SOCI_SERVICE}.d/{paths.UNIT_DROPIN}",
+)
+"""Files that only an install puts there."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +139,7 @@ class Disk:
         device: identifies the file system.
         source: what is mounted.
         free, size: bytes; inodes_free, inodes: counts, 0 where it has none to run out of.
+        array: it is on an md array, by what the kernel says of the device.
     """
 
     device: int
@@ -139,6 +148,7 @@ class Disk:
     size: int = 0
     inodes_free: int = 0
     inodes: int = 0
+    array: bool = False
 
 
 @dataclass(frozen=True)
@@ -229,6 +239,30 @@ class Node:
     def baked(self) -> bool:
         """Whether this is an image, or its builder: what a first boot writes is not there yet."""
         return self.recorded is not None and self.recorded.outcome == "baked"
+
+    @property
+    def hidden(self) -> bool:
+        """Whether this user may not see what was installed."""
+        return self.record == Unknown(NEEDS_ROOT)
+
+    @property
+    def foreign(self) -> bool:
+        """Whether all that there is of SOCI is the AMI's or another's: no record, and no file of ours."""
+        return self.record is None and all(
+            isinstance(found, steps.Observed) and found.entry.kind == "absent"
+            for found in (self.files.get(path, steps.Observed()) for path in _OURS)
+        )
+
+    @property
+    def wired(self) -> bool:
+        """Whether containerd is known to pull with SOCI."""
+        effective = self.containerd.effective
+        return isinstance(effective, Effective) and effective.snapshotter == "soci"
+
+    @property
+    def absent(self) -> bool:
+        """Whether nothing was ever installed, and nobody else wired SOCI."""
+        return self.foreign and not self.wired
 
     @property
     def recorded(self) -> Record | None:

@@ -82,9 +82,7 @@ def boot(report: Report, zipapp: Path, root: str) -> None:
         look(report, node, mirror)
         if report.failures:
             report.section("Why")
-            sys.stdout.write(
-                node.run(f"{_AGENT} doctor | grep -v ^ok; journalctl -b -p 5 --no-pager", check=False).stdout
-            )
+            sys.stdout.write(node.run(f"{_AGENT} doctor; journalctl -b -p 5 --no-pager", check=False).stdout)
 
 
 def render(zipapp: Path, release: Release) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from soci_bootstrap import facts, paths
+from soci_bootstrap.configfiles import containerd
 from soci_bootstrap.doctor.observe import outputs
 from soci_bootstrap.facts.containerd import parse_version
 from soci_bootstrap.facts.units import read_unit
@@ -91,7 +92,7 @@ READERS: Mapping[str, Callable[[Path, bytes], object]] = {
         Node(write(root, {"/proc/self/mountinfo": output}))
     ),
     "doctor: systemctl show": lambda _, output: outputs.units(output),
-    "doctor: containerd config dump": lambda _, output: outputs.effective(output),
+    "doctor: containerd config dump": lambda _, output: containerd.effective(output),
     "doctor: ctr images check": lambda _, output: outputs.unpacked(output),
     "doctor: journalctl": lambda _, output: outputs.journal_errors(output),
     "doctor: mountinfo": lambda _, output: outputs.mount_of(output.decode("utf-8", "replace"), "/var/lib"),

@@ -145,7 +145,7 @@ def test_a_refusal_is_always_1(error: BaseException, line: str, command: Callabl
         ("bake", 1),
         ("bake --root {root}", 1),
         ("plan", 1),
-        ("doctor", 1),
+        ("doctor", 4),
         ("rollback", 1),
         ("config", 1),
         ("render userdata", 1),
@@ -268,18 +268,30 @@ def test_other_commands_print_json_on_every_path(
     assert (document["outcome"], bool(document["reason"])) == ("failed", True)
 
 
-@pytest.mark.parametrize(("line", "why"), [("doctor --json", "broken"), ("doctor --json --nope", "--nope")])
 def test_doctors_json_keeps_its_shape(
-    line: str, why: str, command: Callable[[str, Run], None], capsys: pytest.CaptureFixture[str]
+    command: Callable[[str, Run], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command("doctor", raising(StateError("broken")))
-    assert main(line) == 1
+    command("doctor", raising(StateError("it fell over")))
+    assert main("doctor --json") == 4
     document = json.loads(capsys.readouterr().out)
-    assert document["verdict"] == "broken"
+    assert document["verdict"] == "unknown"
     # All of them are always listed.
     assert [check["id"] for check in document["checks"]] == [rule.id for rule in RULES]
     assert {check["status"] for check in document["checks"]} == {"skip"}
-    assert all(why in check["found"] for check in document["checks"])
+    assert all("it fell over" in check["found"] for check in document["checks"])
+
+
+@pytest.mark.parametrize(("line", "why"), [("--nope", "--nope"), ("--bundle {root}", "File exists")])
+def test_bad_usage_gives_no_verdict(
+    line: str, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(f"doctor --root {tmp_path} --json {line.format(root=tmp_path)}") == 1
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert set(document) == {"outcome", "reason"}
+    assert document["outcome"] == "failed"
+    assert why in document["reason"]
+    assert why in err.splitlines()[-1]
 
 
 def test_settings_that_this_user_may_not_read_are_told(

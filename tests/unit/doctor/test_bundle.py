@@ -17,7 +17,7 @@ from soci_bootstrap.doctor import bundle, redact
 from soci_bootstrap.doctor.checks.units import SERVICE_DROPIN
 from soci_bootstrap.doctor.finding import Unknown
 from soci_bootstrap.doctor.observe.node import Containerd, Node
-from soci_bootstrap.errors import CommandError, RefusedError
+from soci_bootstrap.errors import CommandError, UsageError
 from soci_bootstrap.settings import load
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.programs import Completed
@@ -234,7 +234,7 @@ def test_nothing_is_overwritten(tmp_path: Path, kind: str) -> None:
     root = tmp_path / "root"
     root.mkdir()
     settings = load(["doctor", "--root", str(root), "--bundle", str(path)], {}, _no_file)
-    with pytest.raises(RefusedError, match="can't be created"):
+    with pytest.raises(UsageError, match="expected a new file"):
         doctor.run(settings, Console(stream=io.StringIO()))
     assert all(p.read_text() == "precious" for p in (path, other) if p.exists())
     assert other.exists() == (kind == "link")
@@ -251,6 +251,29 @@ def test_doctor_writes_it(tmp_path: Path) -> None:
     with tarfile.open(path) as archive:
         said = json.load(archive.extractfile(f"{bundle.TOP}/doctor.json"))  # type: ignore[arg-type]
     assert said == json.loads(json.dumps(result.document))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device")])
+def test_no_half_a_bundle_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """The next run with the same name would be refused for it."""
+    (tmp_path / "root").mkdir()
+
+    def fail(*_: object) -> None:
+        raise error
+
+    path = tmp_path / "report.tar.gz"
+    monkeypatch.setattr(bundle, "write", fail)
+    settings = load(["doctor", "--root", str(tmp_path / "root"), "--bundle", str(path)], {}, _no_file)
+    stream = io.StringIO()
+    if isinstance(error, OSError):
+        assert doctor.run(settings, Console(stream=stream)).exit_status == 3
+        assert "could not be written: No space left" in stream.getvalue()
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            doctor.run(settings, Console(stream=stream))
+    assert not path.exists()
 
 
 def _no_file(path: str) -> bytes:

@@ -203,6 +203,30 @@ UNWIRED = replace(effective(snapshotter="overlayfs"), state=FAILED_OPEN)
 NOTHING = Node(arch="amd64", units={}, answers=Unknown("no"))
 
 
+def kubelet(**changed: Any) -> Node:
+    return unit("kubelet.service", **changed)
+
+
+STAGED_NOW = replace(RECORD, outcome=Outcome.STAGED)
+DEAD = {**UNITS, SERVICE: replace(UNITS[SERVICE], active="failed")}
+HIDDEN = replace(WELL, record=Unknown(NEEDS_ROOT), desired=Unknown(NEEDS_ROOT), state=Unknown(NEEDS_ROOT))
+MAYBE_OPEN = replace(HIDDEN, root=False, containerd=effective(snapshotter="overlayfs").containerd)
+"""A node that failed open, or was never switched, to a user that may not see which."""
+FOREIGN = replace(
+    WELL,
+    record=None,
+    files={},
+    service_file="/usr/lib/systemd/system/soci-snapshotter.service",
+    socket_file="/usr/lib/systemd/system/soci-snapshotter.socket",
+)
+STOCK = replace(
+    FOREIGN, containerd=effective(snapshotter="overlayfs", plugin=False).containerd, endpoint=Endpoint()
+)
+"""An AMI that brings SOCI, which nobody wired."""
+BY_ANOTHER = FOREIGN
+"""The same, and the FastImagePull gate or a static NodeConfig wired it."""
+
+
 @dataclass(frozen=True)
 class Case:
     """A node, the check in question, its status, and a word of what it found."""
@@ -224,14 +248,14 @@ KEEPING = tune(Machine(8, 32 * GIB), UNPIGZ, discard_unpacked_layers=False)
 EDITED = Held(Entry("file", 0o644), "0" * 64)
 GONE = Held(ABSENT)
 CASES = [
-    Case("privileges", replace(WELL, root=False), "warn", "unprivileged", "degraded"),
+    Case("privileges", replace(WELL, root=False), "warn", "unprivileged", "unknown"),
     Case("privileges", replace(WELL, root=False, live=False), "ok", "below --root"),
     Case(
         "privileges",
         replace(WELL, root=False, live=False, record=Unknown(NEEDS_ROOT)),
         "warn",
         "unprivileged",
-        "degraded",
+        "unknown",
     ),
     Case("platform", replace(WELL, arch=Unknown("not for riscv64", "leave it out")), "fail", "riscv64"),
     Case("record", replace(WELL, record=None), "warn", "none", "degraded"),
@@ -244,8 +268,17 @@ CASES = [
     Case("record", replace(WELL, record=Unknown(NEEDS_ROOT)), "skip", NEEDS_ROOT),
     Case("record", recorded(outcome=Outcome.AT_WORK), "warn", "cut short"),
     Case("record", recorded(outcome=Outcome.ROLLING_BACK), "fail", "rollback was cut short", "broken"),
-    Case("installed", NOTHING, "fail", "no SOCI", "broken"),
-    Case("installed", replace(NOTHING, record=Unknown("broken", "mend it")), "warn", "broken"),
+    Case("installed", NOTHING, "warn", "never installed", "absent"),
+    Case("installed", STOCK, "warn", "never installed", "absent"),
+    Case("installed", recorded(outcome=Outcome.FAILED, wiring=None), "fail", "failed, and was taken back"),
+    Case("installed", replace(STOCK, root=False), "warn", "never installed", "absent"),
+    Case("installed", replace(STOCK, soci_disk=replace(DISK, free=0)), "warn", "never installed", "absent"),
+    Case("installed", replace(NOTHING, record=Unknown("broken", "mend it")), "skip", "broken", "degraded"),
+    Case("installed", replace(NOTHING, record=Unknown(NEEDS_ROOT), root=False), "skip", "", "unknown"),
+    Case("record", BY_ANOTHER, "warn", "not installed by soci-bootstrap", "degraded"),
+    Case("agent", BY_ANOTHER, "skip", "not installed by soci-bootstrap"),
+    Case("service.unit", BY_ANOTHER, "ok", "not ours"),
+    Case("service.active", replace(BY_ANOTHER, units=DEAD), "fail", "failed", "broken"),
     Case(
         "installed",
         replace(
@@ -458,11 +491,17 @@ CASES = [
     Case("disk.array", replace(WELL, node_config=NodeConfig(raid="raid0")), "warn", "on /dev/nvme"),
     Case(
         "disk.array",
+        replace(disk(source="/dev/md127"), node_config=NodeConfig(raid="raid0")),
+        "warn",
+        "on /dev/",
+    ),
+    Case(
+        "disk.array",
         replace(
             WELL,
             node_config=NodeConfig(raid="raid0"),
-            soci_disk=replace(DISK, source="/dev/md127"),
-            containerd_disk=replace(DISK, source="/dev/md127"),
+            soci_disk=replace(DISK, source="/dev/mapper/vg-data", array=True),
+            containerd_disk=replace(DISK, source="/dev/md127", array=True),
         ),
         "ok",
         "on the array",
@@ -539,7 +578,26 @@ CASES = [
         "warn",
         "not asked",
     ),
+    Case("kubelet.active", kubelet(active="inactive"), "fail", "no pod is started", "broken"),
+    Case("kubelet.active", kubelet(active="activating", sub="auto-restart"), "fail", "auto-restart"),
+    Case(
+        "kubelet.active", replace(kubelet(active="inactive"), record=STAGED_NOW), "fail", "inactive", "broken"
+    ),
+    Case("kubelet.active", kubelet(active="inactive", started=0.0), "skip", "not started in this boot"),
+    Case("kubelet.active", kubelet(active="inactive", started=0.0, enabled="enabled"), "fail", "inactive"),
+    Case("kubelet.active", kubelet(load="not-found", active="inactive"), "skip", "no kubelet.service"),
+    Case(
+        "kubelet.active",
+        replace(UNWIRED, units=kubelet(active="failed", result="exit-code").units),
+        "fail",
+        "exit-code",
+        "broken",
+    ),
     Case("kubelet.endpoint", replace(WELL, endpoint=None), "skip", "no kubelet"),
+    Case("kubelet.endpoint", STOCK, "skip", "not installed"),
+    Case("kubelet.endpoint", replace(MAYBE_OPEN, endpoint=Endpoint()), "skip", NEEDS_ROOT, "unknown"),
+    Case("containerd.snapshotter", MAYBE_OPEN, "warn", "overlayfs", "unknown"),
+    Case("soci.answers", replace(HIDDEN, answers=False, root=False), "fail", "no answer", "broken"),
     Case("kubelet.endpoint", replace(WELL, endpoint=Endpoint()), "fail", "credentials", "broken"),
     Case("kubelet.endpoint", replace(WELL, endpoint=Endpoint("unix:///x", "/y")), "fail", "unix:///x"),
     Case(
@@ -630,6 +688,7 @@ def test_the_contract_holds_for_each(case: Case) -> None:
         assert bool(check.hint) == (check.status in {Status.WARN, Status.FAIL}), check
     word = verdict(checks)
     assert (word == "broken") == any(check.status is Status.FAIL for check in checks)
+    assert word != "absent" or case.node.record is None
     assert (word == "healthy") == all(check.status in {Status.OK, Status.SKIP} for check in checks)
     assert word in EXIT_STATUS
 
@@ -647,27 +706,26 @@ def unwell(checks: Mapping[str, Check]) -> list[str]:
 
 # What one fault shows in two places, the root of it first.
 BEFORE = {
-    "node-config.gate": "record",
-    "kubelet.endpoint": "failed-open",
-    "containerd.snapshotter": "failed-open",
-    "service.active": "failed-open",
-    "service.journal": "service.active",
-    "installed": "record",
+    "node-config.gate": {"record"},
+    "kubelet.endpoint": {"failed-open"},
+    "kubelet.active": {"failed-open", "staged"},
+    "containerd.snapshotter": {"failed-open", "privileges"},
+    "service.active": {"failed-open", "record"},
+    "service.journal": {"service.active"},
+    "soci.answers": {"privileges"},
+    "installed": {"record", "privileges"},
 }
 
 
 @pytest.mark.parametrize("case", FIRST, ids=lambda case: f"{case.check}: {case.status} {case.found}")
 def test_the_fault_is_named_first(case: Case) -> None:
-    assert unwell(checked(case.node))[0] in {case.check, BEFORE.get(case.check)}
+    assert unwell(checked(case.node))[0] in {case.check, *BEFORE.get(case.check, ())}
 
 
 def test_a_node_that_is_well() -> None:
     checks = judge(WELL)
     assert [check for check in checks if check.status is not Status.OK] == []
     assert verdict(checks) == "healthy"
-
-
-HIDDEN = replace(WELL, record=Unknown(NEEDS_ROOT), desired=Unknown(NEEDS_ROOT), state=Unknown(NEEDS_ROOT))
 
 
 @pytest.mark.parametrize(
@@ -753,21 +811,54 @@ def test_without_root_it_is_skipped(error: Exception, monkeypatch: pytest.Monkey
     assert attempt(look) == Unknown(NEEDS_ROOT)
 
 
-def test_the_table_puts_what_is_wrong_first() -> None:
-    checks = judge(replace(WELL, answers=False, errors=("x: no space left on device\x1b[2J\n",)))
-    text = table.render("broken", checks, colour=False)
+UNWELL = replace(WELL, answers=False, errors=("x: no space left on device\x1b[2J\n",))
+
+
+def test_the_table_shows_what_is_not_well_and_the_verdict_last() -> None:
+    text = table.render("broken", judge(UNWELL), colour=False, everything=False)
     lines = text.splitlines()
-    assert (
-        lines[0]
-        == "broken: SOCI does not work on this node (soci.answers: no answer: every pull waits for it)"
-    )
-    assert lines[2].startswith("FAIL  soci.answers")
-    assert lines[3].strip().startswith("expected: ")
-    assert lines[4].strip().startswith("remedy: systemctl restart")
+    assert lines[:3] == [
+        "FAIL  soci.answers: no answer: every pull waits for it",
+        "      expected: a gRPC server at",
+        f"        {SOCI_ADDRESS}",
+    ]
+    assert lines[3].startswith("      remedy: systemctl restart")
     assert lines[5].startswith("WARN  service.journal")
+    assert lines[-3].startswith(f"{len(RULES)} checks: 1 fail, 1 warn, ")
+    assert lines[-2] == "broken: SOCI does not work on this node (soci.answers: no answer: every pull"
+    assert lines[-1] == "      waits for it)"
     assert "\x1b" not in text
+    assert not any(line.startswith(("ok", "skip")) for line in lines)
+
+
+def test_the_table_of_everything() -> None:
+    lines = table.render("broken", judge(UNWELL), colour=False, everything=True).splitlines()
     assert sum(line.startswith(("FAIL", "WARN", "ok", "skip")) for line in lines) == len(RULES)
+    assert lines[-2].startswith("broken: ")
+
+
+def test_the_table_of_a_node_that_is_well_is_two_lines() -> None:
+    lines = table.render("healthy", judge(WELL), colour=False, everything=False).splitlines()
+    assert lines == [
+        f"{len(RULES)} checks: 0 fail, 0 warn, {len(RULES)} ok, 0 skip (-v lists all)",
+        "healthy: this node pulls with SOCI",
+    ]
+
+
+def test_an_absent_node_needs_no_cause() -> None:
+    text = table.render("absent", judge(STOCK), colour=False, everything=False)
+    assert text.endswith("\nabsent: SOCI was never installed on this node\n")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.check}: {case.status} {case.found}")
+def test_the_table_fits_80_columns(case: Case) -> None:
+    checks = judge(case.node)
+    text = table.render(verdict(checks), checks, colour=False, everything=True)
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.splitlines()[0].strip()
 
 
 def test_the_table_in_colour() -> None:
-    assert "\x1b[32mhealthy" in table.render("healthy", judge(WELL), colour=True)
+    text = table.render("healthy", judge(WELL), colour=True, everything=True)
+    assert "\x1b[32mhealthy\x1b[0m: this node" in text
+    assert "\x1b[32mok  \x1b[0m  record" in text

@@ -7,17 +7,24 @@ import io
 import json
 import os
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from soci_bootstrap import cli
 from soci_bootstrap.cli.commands import doctor
+from soci_bootstrap.cli.result import Result
+from soci_bootstrap.doctor import report
 from soci_bootstrap.doctor.finding import Check, Status, Unknown, begin, verdict
+from soci_bootstrap.doctor.observe import files
 from soci_bootstrap.doctor.observe import programs as doctor_programs
+from soci_bootstrap.doctor.observe.node import Node
 from soci_bootstrap.doctor.observe.observe import observe
 from soci_bootstrap.doctor.rules import RULES, judge
 from soci_bootstrap.errors import CommandError, StateError
@@ -352,12 +359,17 @@ def tree(root: Path) -> dict[str, object]:
     return {str(p): (p.lstat().st_mtime_ns, p.lstat().st_mode) for p in sorted(root.rglob("*"))}
 
 
-def run(root: Path, *words: str) -> doctor.Result:
+def run(root: Path, *words: str) -> Result:
     def no_file(path: str) -> bytes:
         raise FileNotFoundError(path)
 
     settings = load(["doctor", "--root", str(root), *words], {}, no_file)
     return doctor.run(settings, Console(stream=io.StringIO()))
+
+
+def statuses(result: Result) -> dict[str, str]:
+    checks: Any = result.document["checks"]
+    return {check["id"]: check["status"] for check in checks}
 
 
 def test_below_root_it_changes_nothing_and_runs_nothing(tmp_path: Path, address: str) -> None:
@@ -366,19 +378,75 @@ def test_below_root_it_changes_nothing_and_runs_nothing(tmp_path: Path, address:
     with listening(address, None):
         result = run(tmp_path)
     assert tree(tmp_path) == before
-    statuses = {check.id: check.status for check in result.checks}
-    assert all(statuses[rule.id] is Status.SKIP for rule in RULES if rule.running)
+    found = statuses(result)
+    assert all(found[rule.id] == "skip" for rule in RULES if rule.running)
 
 
-def test_an_empty_tree_is_broken(tmp_path: Path) -> None:
+def test_an_empty_tree_is_absent(tmp_path: Path) -> None:
     result = run(tmp_path)
-    assert (result.verdict, result.exit_status) == ("broken", 1)
-    assert [check.id for check in result.checks if check.status is Status.FAIL] == ["installed"]
-    assert result.text.startswith("broken: ")
+    assert (result.document["verdict"], result.exit_status) == ("absent", 3)
+    assert [name for name, status in statuses(result).items() if status in {"warn", "fail"}] == ["installed"]
+    assert result.text.splitlines()[-1] == "absent: SOCI was never installed on this node"
+
+
+def test_v_lists_all(tmp_path: Path) -> None:
+    assert "skip  plan: " not in run(tmp_path).text
+    assert "skip  plan: " in run(tmp_path, "-v").text
+
+
+@pytest.mark.parametrize("words", [(), ("--json",), ("-v",)])
+def test_without_stdout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+    assert cli.main(["doctor", "--root", str(tmp_path), *words], {}) == 3
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("closed", [">&-", "--json >&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_with_closed_files(tmp_path: Path, closed: str) -> None:
+    line = f"'{sys.executable}' -m soci_bootstrap doctor --root '{tmp_path}' {closed}"
+    done = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, check=False, timeout=60)
+    assert (done.returncode, done.stderr) == (3, b"")
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "words", "looks", "status"),
+    [
+        (["degraded", "broken", "healthy", "broken"], ("--wait", "30"), 3, 0),
+        (["broken", "healthy"], (), 1, 1),
+        (["broken"] * 100, ("--wait", "9"), 6, 1),
+    ],
+)
+def test_it_looks_again_until_the_node_is_healthy(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    verdicts: list[str],
+    words: tuple[str, ...],
+    looks: int,
+    status: int,
+) -> None:
+    now = [100.0]
+    left = iter(verdicts)
+    seen: list[str] = []
+
+    def look(_: object) -> str:
+        seen.append(next(left))
+        return seen[-1]
+
+    monkeypatch.setattr(report.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(report.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+    monkeypatch.setattr(report, "observe", lambda _: Node())
+    monkeypatch.setattr(report, "verdict", lambda _: seen[-1])
+    monkeypatch.setattr(report, "judge", lambda _: look(_) and ())
+    assert run(tmp_path, *words).exit_status == status
+    assert len(seen) == looks
+    assert now[0] <= 109
 
 
 def test_the_document_is_the_contracts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["doctor", "--root", str(tmp_path), "--json"], {}) == 1
+    assert cli.main(["doctor", "--root", str(tmp_path), "--json"], {}) == 3
     document = json.loads(capsys.readouterr().out)
     assert set(document) == {"verdict", "checks"}
     assert all(set(check) == {"id", "status", "found", "expected", "hint"} for check in document["checks"])
@@ -403,3 +471,21 @@ def test_colour(
     monkeypatch.setattr("sys.stdout", stream)
     monkeypatch.setenv("NO_COLOR", no_color)
     assert ("\x1b[" in run(tmp_path).text) == colour
+
+
+@pytest.mark.parametrize(("link", "array"), [("md127", True), ("dm-0", True), ("nvme0n1", False)])
+def test_the_kernel_says_what_is_an_array(tmp_path: Path, link: str, array: bool) -> None:
+    device = os.stat(tmp_path).st_dev
+    number = f"/sys/dev/block/{os.major(device)}:{os.minor(device)}"
+    blocks = "/sys/devices/virtual/block"
+    nodes.write(
+        tmp_path,
+        {
+            f"{blocks}/md127/md": None,
+            f"{blocks}/dm-0/slaves": None,
+            f"{blocks}/nvme0n1": None,
+            f"{blocks}/dm-0/slaves/md127": "-> ../../md127",
+            number: f"-> ../../devices/virtual/block/{link}",
+        },
+    )
+    assert files.observe(nodes.Node(tmp_path, {}), "/").array is array

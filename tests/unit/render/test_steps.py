@@ -96,7 +96,14 @@ def test_image_builder_and_packer_pass_bakes_status_on(status: int, tmp_path: Pa
 
 @pytest.mark.parametrize(
     ("verdict", "status", "expected"),
-    [("healthy", 0, 0), ("pending", 2, 0), ("degraded", 2, 2), ("broken", 1, 1)],
+    [
+        ("healthy", 0, 0),
+        ("pending", 2, 0),
+        ("degraded", 2, 2),
+        ("broken", 1, 1),
+        ("absent", 3, 3),
+        ("unknown", 4, 4),
+    ],
 )
 def test_an_image_may_wait_for_its_first_boot_but_not_be_broken(
     verdict: str, status: int, expected: int, tmp_path: Path
