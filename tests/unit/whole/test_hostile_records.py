@@ -78,7 +78,7 @@ def test_what_was_written_is_read(tmp_path) -> None:
         {"outcome": None},
         {"outcome": "unheard of"},
     ],
-    ids=str,
+    ids=lambda changes: str(changes).replace("\\", ""),
 )
 def test_what_was_not_is_not(tmp_path, changes) -> None:
     with pytest.raises(StateError, match=r"record\.json can't be used: found .*, expected ") as caught:
