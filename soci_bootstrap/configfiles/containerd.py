@@ -31,7 +31,7 @@ class NamedSoci:
 
 @dataclass(frozen=True)
 class Effective:
-    """What containerd makes of all its files: ``containerd config dump``, parsed.
+    """The effective configuration, of all files together: ``containerd config dump``, parsed.
 
     Attributes:
         snapshotter: CRI's.
