@@ -20,7 +20,7 @@ from soci_bootstrap.facts.machine import Machine, architecture, this_machine
 from soci_bootstrap.facts.units import UnitFile, read_unit
 from soci_bootstrap.state.record import Record
 from soci_bootstrap.system import System, resources
-from soci_bootstrap.system.systemd import UnitState, unit_states
+from soci_bootstrap.system.systemd import Systemd, UnitState
 
 DECOMPRESSORS = ("igzip", "unpigz")
 """The node's own, where they are on its PATH."""
@@ -119,7 +119,7 @@ def observe(
         store=content_store.observe(system, containerd.root),
         registries=registries_.observe(system, containerd.config, containerd.config_path, containerd.version),
         programs=programs(system),
-        units=unit_states(system) if units is None else units,
+        units=Systemd(system).unit_states() if units is None else units,
     )
 
 

@@ -64,9 +64,9 @@ def restart_containerd(system: System) -> None:
 
 
 def _queue(system: System, *words: str) -> None:
-    from soci_bootstrap.system.systemd import queue  # the guard has no use for it, unless it unwires
+    from soci_bootstrap.system.systemd import Systemd  # the guard has no use for it, unless it unwires
 
-    queue(system, *words)
+    Systemd(system).queue(*words)
 
 
 def fail_open(system: System, reason: str) -> None:

@@ -13,9 +13,10 @@ from soci_bootstrap.state.ownership import PathState, state_of
 from soci_bootstrap.state.record import Before, Outcome, Phase, Record, save
 from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.state.wiring import from_json as wired_from_json
-from soci_bootstrap.system import System, systemd
+from soci_bootstrap.system import System
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
+from soci_bootstrap.system.systemd import has_systemd
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Rollback:
         self.wired: Wired | None = wired_from_json(record.wiring)
         self.steps: list[Done] = []
         self.notes: list[str] = []
-        running = systemd.has_systemd(system)
+        running = has_systemd(system)
         self._runtime = Runtime(system, console, deadline, record, self.wired) if running else None
 
     # -- before anything changes --------------------------------------------------------------

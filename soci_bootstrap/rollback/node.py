@@ -15,9 +15,10 @@ from soci_bootstrap.runtime.unwire import snapshotter
 from soci_bootstrap.state import health
 from soci_bootstrap.state.record import Outcome, Record
 from soci_bootstrap.state.wiring import Wired
-from soci_bootstrap.system import System, systemd
+from soci_bootstrap.system import System
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
+from soci_bootstrap.system.systemd import Systemd, has_systemd
 
 _IMAGES_SECONDS = 30.0
 _ANSWER_SECONDS = 1.0
@@ -40,6 +41,7 @@ class Runtime:
         self._system = system
         self._console = console
         self._deadline = deadline
+        self._systemd = Systemd(system, deadline)
         self._record = record
         self._wired = wired
         self._running: tuple[Running, ...] = ()
@@ -58,7 +60,7 @@ class Runtime:
             CommandError: systemd or containerd did not say.
         """
         self._afterwards = afterwards
-        self._up = systemd.is_active(self._system, paths.CONTAINERD_SERVICE)
+        self._up = self._systemd.is_active(paths.CONTAINERD_SERVICE)
         if self._wired is None:
             return
         self._running = pods.running(self._system) if self._up else ()
@@ -114,20 +116,20 @@ class Runtime:
     def stop_units(self) -> None:
         """Stop SOCI and its socket, while their units' files are still there."""
         for unit in (paths.SOCI_SOCKET, paths.SOCI_SERVICE):
-            if systemd.is_active(self._system, unit):
-                systemd.control(self._system, self._deadline, "stop", unit)
+            if self._systemd.is_active(unit):
+                self._systemd.run("stop", unit)
         root = self._wired.root if self._wired else ""
         self._free = bool(root) and self._afterwards != "soci" and not holds_snapshots(self._system, root)
 
     def restart(self) -> None:
         """With the units' files back: start what ran before us, containerd on its old configuration."""
-        systemd.control(self._system, self._deadline, "daemon-reload")
+        self._systemd.run("daemon-reload")
         for unit in (paths.SOCI_SOCKET, paths.SOCI_SERVICE):
             if self._record.units_active.get(unit):
-                systemd.control(self._system, self._deadline, "start", unit)
+                self._systemd.run("start", unit)
         if self._switch is not None:
             self._console.info("restarting containerd")
-            systemd.control(self._system, self._deadline, "restart", paths.CONTAINERD_SERVICE)
+            self._systemd.run("restart", paths.CONTAINERD_SERVICE)
             self._switch.end()
 
     def root_is_free(self) -> bool:
@@ -149,6 +151,6 @@ def holds_snapshots(system: System, root: str) -> bool:
 def remove_runtime_files(system: System, address: str) -> None:
     """What only lives in /run: our own directory, and the socket that systemd leaves behind."""
     system.rmtree(paths.RUN)
-    if not (systemd.has_systemd(system) and systemd.is_active(system, paths.SOCI_SOCKET)):
+    if not (has_systemd(system) and Systemd(system).is_active(paths.SOCI_SOCKET)):
         system.remove(address)
         system.rmdir(os.path.dirname(address))

@@ -12,9 +12,10 @@ from soci_bootstrap.runtime.images import fit_images
 from soci_bootstrap.runtime.unwire import snapshotter
 from soci_bootstrap.state import health
 from soci_bootstrap.state.wiring import Wired
-from soci_bootstrap.system import System, systemd
+from soci_bootstrap.system import System
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
+from soci_bootstrap.system.systemd import Systemd
 
 
 class Switch:
@@ -33,8 +34,8 @@ class Switch:
     ) -> None:
         self._system = system
         self._console = console
-        self._deadline = deadline
-        self.kubelet = kubelet or systemd.is_active(system, paths.KUBELET_SERVICE)
+        self._systemd = Systemd(system, deadline)
+        self.kubelet = kubelet or self._systemd.is_active(paths.KUBELET_SERVICE)
 
     def begin(self, running: Sequence[pods.Running]) -> None:
         """Stop kubelet and remove its pods.
@@ -44,7 +45,7 @@ class Switch:
         """
         if self.kubelet:
             self._console.info("stopping kubelet")
-            systemd.control(self._system, self._deadline, "stop", paths.KUBELET_SERVICE)
+            self._systemd.run("stop", paths.KUBELET_SERVICE)
         self._console.info(f"removing {len(pods.labels(pods.pods(running)))} pods")
         pods.remove_pods(self._system, pods.pods(running))
 
@@ -55,7 +56,7 @@ class Switch:
             BootstrapError: containerd is down, or not on SOCI.
         """
         self._console.info("restarting containerd")
-        systemd.control(self._system, self._deadline, "restart", paths.CONTAINERD_SERVICE)
+        self._systemd.run("restart", paths.CONTAINERD_SERVICE)
         found = health.load(self._system)
         if found.degraded or found.snapshotter != "soci" or snapshotter(self._system, wired) != "soci":
             raise PreflightError(
@@ -74,7 +75,7 @@ class Switch:
         """
         if self.kubelet:
             self._console.info("starting kubelet")
-            systemd.control(self._system, self._deadline, "start", paths.KUBELET_SERVICE)
+            self._systemd.run("start", paths.KUBELET_SERVICE)
 
     def back(self, active: str) -> list[str]:
         """After a failure, the files being as before: containerd and kubelet as well.
@@ -85,16 +86,12 @@ class Switch:
         Returns:
             What did not work, a sentence each.
         """
-        failures: list[str] = []
-        deadline = Deadline(60)
-        try:
-            systemd.control(self._system, deadline, "restart", paths.CONTAINERD_SERVICE)
-            fit_images(self._system, Ctr(self._system), active)
-        except BootstrapError as error:
-            failures.append(str(error))
-        if self.kubelet:
+        failures = self._systemd.try_run("restart", paths.CONTAINERD_SERVICE)
+        if not failures:
             try:
-                systemd.control(self._system, deadline, "start", paths.KUBELET_SERVICE)
+                fit_images(self._system, Ctr(self._system), active)
             except BootstrapError as error:
                 failures.append(str(error))
+        if self.kubelet:
+            failures += self._systemd.try_run("start", paths.KUBELET_SERVICE)
         return failures

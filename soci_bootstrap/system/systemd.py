@@ -1,16 +1,19 @@
-"""systemctl, bounded by the run's deadline, and once more where a run takes itself back."""
+"""The running systemd, asked and told through ``systemctl``; every call is bounded."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from soci_bootstrap import paths
-from soci_bootstrap.errors import BootstrapError, StateError
+from soci_bootstrap.errors import BootstrapError, CommandError, StateError
 from soci_bootstrap.system import System
 from soci_bootstrap.system.deadline import Deadline
 from soci_bootstrap.system.programs import checked
 
-_SYSTEMCTL_SECONDS = 60.0
+_SECONDS = 60.0
+"""For a job: a unit's own time-outs are shorter."""
+_QUESTION_SECONDS = 10.0
 _UNITS = (
     paths.SOCI_SERVICE,
     paths.SOCI_SOCKET,
@@ -19,70 +22,6 @@ _UNITS = (
     paths.KUBELET_SERVICE,
     paths.NODEADM_RUN_SERVICE,
 )
-
-_SECONDS = 30.0
-
-
-class Systemctl:
-    """The running systemd.
-
-    Args:
-        system: the node.
-        deadline: the run's; taking back does not heed it, or a node would stay half-done.
-    """
-
-    def __init__(self, system: System, deadline: Deadline) -> None:
-        self._system = system
-        self._deadline = deadline
-
-    def run(self, *words: str) -> None:
-        """Carry out a command. Raises ``CommandError`` where it fails or is not there."""
-        self._run(words, self._deadline.limit(_SECONDS))
-
-    def try_run(self, *words: str) -> list[str]:
-        """The same on the way back: what failed, in a sentence, instead of an error."""
-        try:
-            self._run(words, _SECONDS)
-        except BootstrapError as error:
-            return [str(error)]
-        return []
-
-    def _run(self, words: tuple[str, ...], seconds: float) -> None:
-        argv = [self._system.which("systemctl") or "systemctl", *words]
-        checked(argv, self._system.run(argv, timeout=seconds))
-
-
-def nodeadm_is_due(system: System) -> bool:
-    """Whether this boot's nodeadm-run is still to come: then containerd is restarted anyway."""
-    shown = _systemctl(
-        system, "show", "-p", "LoadState,ExecMainStartTimestampMonotonic", paths.NODEADM_RUN_SERVICE
-    )
-    values = dict(line.partition("=")[::2] for line in shown.splitlines())
-    return values.get("LoadState") == "loaded" and values.get("ExecMainStartTimestampMonotonic") == "0"
-
-
-def has_systemd(system: System) -> bool:
-    """Whether systemd runs here, as sd_booted(3) tells; where it doesn't, no unit does."""
-    return system.live and system.entry("/run/systemd/system").kind == "dir"
-
-
-def is_active(system: System, unit: str) -> bool:
-    """Whether systemd says that a unit runs."""
-    return _systemctl(system, "show", "-p", "ActiveState", unit).strip() == "ActiveState=active"
-
-
-def control(system: System, deadline: Deadline, *words: str) -> None:
-    """Have systemctl do something, and wait for it.
-
-    Raises:
-        CommandError: it failed.
-    """
-    _systemctl(system, *words, seconds=deadline.limit(_SYSTEMCTL_SECONDS))
-
-
-def _systemctl(system: System, *words: str, seconds: float = 10.0) -> str:
-    argv = [system.which("systemctl") or "systemctl", *words]
-    return checked(argv, system.run(argv, timeout=seconds)).decode("utf-8", "replace")
 
 
 @dataclass(frozen=True)
@@ -94,36 +33,134 @@ class UnitState:
     needs_reload: bool = False
 
 
-def unit_states(system: System) -> dict[str, UnitState]:
-    """One ``systemctl show`` for all units that matter; nothing below ``--root``.
+class Systemd:
+    """The running systemd.
 
-    Raises:
-        StateError: there is no systemd.
-        CommandError: it does not answer.
+    Args:
+        system: the node.
+        deadline: bounds every wait; None bounds each call alone.
     """
-    if not system.live:
-        return {}
-    program = system.which("systemctl")
-    if program is None:
-        raise StateError(
-            "systemd is not on this node",
-            expected="systemctl on the PATH",
-            remedy="use --root DIR to work on an image instead",
-        )
-    argv = [program, "show", "-p", "Id,ActiveState,LoadState,NeedDaemonReload", *_UNITS]
-    states: dict[str, UnitState] = {}
-    for block in checked(argv, system.run(argv, timeout=10)).decode("utf-8", "replace").split("\n\n"):
-        values = dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line)
-        states[values.get("Id", "")] = UnitState(
-            values.get("ActiveState", ""),
-            values.get("LoadState") == "loaded",
-            values.get("NeedDaemonReload") == "yes",
-        )
-    return states
+
+    def __init__(self, system: System, deadline: Deadline | None = None) -> None:
+        self._system = system
+        self._deadline = deadline
+
+    # -- telling ------------------------------------------------------------------------------
+
+    def run(self, *words: str) -> None:
+        """Carry out a command and wait for it.
+
+        Raises:
+            CommandError: it failed, did not end in time, or there is no systemctl.
+        """
+        self._systemctl(words, self._limit(_SECONDS))
+
+    def try_run(self, *words: str) -> list[str]:
+        """Carry out a command on the way back, whatever the deadline: a node must not stay half-done.
+
+        Returns:
+            What failed, in a sentence.
+        """
+        try:
+            self._systemctl(words, _SECONDS)
+        except BootstrapError as error:
+            return [str(error)]
+        return []
+
+    def queue(self, *words: str) -> None:
+        """Queue a job without waiting for it; nothing to do where there is no systemctl.
+
+        Raises:
+            CommandError: systemd did not take it in time.
+        """
+        if self._system.which("systemctl"):
+            self._systemctl(("--no-block", *words), self._limit(_QUESTION_SECONDS))
+
+    # -- asking -------------------------------------------------------------------------------
+
+    def show(self, properties: Iterable[str], *units: str) -> tuple[Mapping[str, str], ...]:
+        """Properties of units, in one call: for each unit its values by property, in order.
+
+        Raises:
+            CommandError: systemd did not say.
+        """
+        words = ("show", "-p", ",".join(properties), *units)
+        return blocks(self._systemctl(words, self._limit(_QUESTION_SECONDS)))
+
+    def is_active(self, unit: str) -> bool:
+        """Whether a unit runs."""
+        return any(values.get("ActiveState") == "active" for values in self.show(["ActiveState"], unit))
+
+    def unit_states(self) -> dict[str, UnitState]:
+        """The states of all units that matter; nothing below ``--root``.
+
+        Raises:
+            StateError: there is no systemd.
+            CommandError: it does not answer.
+        """
+        if not self._system.live:
+            return {}
+        if self._system.which("systemctl") is None:
+            raise StateError(
+                "systemd is not on this node",
+                expected="systemctl on the PATH",
+                remedy="use --root DIR to work on an image instead",
+            )
+        shown = self.show(["Id", "ActiveState", "LoadState", "NeedDaemonReload"], *_UNITS)
+        return {
+            values.get("Id", ""): UnitState(
+                values.get("ActiveState", ""),
+                values.get("LoadState") == "loaded",
+                values.get("NeedDaemonReload") == "yes",
+            )
+            for values in shown
+        }
+
+    def nodeadm_is_due(self) -> bool:
+        """Whether this boot's nodeadm-run is still to come: then containerd is restarted anyway."""
+        started = "ExecMainStartTimestampMonotonic"
+        shown = self.show(["LoadState", started], paths.NODEADM_RUN_SERVICE)
+        return any((values.get("LoadState"), values.get(started)) == ("loaded", "0") for values in shown)
+
+    def _limit(self, seconds: float) -> float:
+        if self._deadline is None:
+            return seconds
+        self._deadline.check("systemd")
+        return self._deadline.limit(seconds)
+
+    def _systemctl(self, words: tuple[str, ...], seconds: float) -> str:
+        program = self._system.which("systemctl")
+        if program is None:
+            raise CommandError(
+                "systemctl is not on this node", expected="it on the PATH", remedy="install systemd"
+            )
+        argv = [program, *words]
+        return checked(argv, self._system.run(argv, timeout=seconds)).decode("utf-8", "replace")
 
 
-def queue(system: System, *words: str) -> None:
-    """Without waiting: this hook is part of the start that it would wait for."""
-    program = system.which("systemctl")
-    if program:
-        system.run([program, "--no-block", *words], timeout=2)
+def has_systemd(system: System) -> bool:
+    """Whether systemd runs here, as sd_booted(3) tells; where it doesn't, no unit does."""
+    return system.live and system.entry("/run/systemd/system").kind == "dir"
+
+
+def blocks(said: str) -> tuple[Mapping[str, str], ...]:
+    """The units in an output of ``systemctl show``: values by property."""
+    found = (
+        dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line)
+        for block in said.split("\n\n")
+    )
+    return tuple(values for values in found if values)
+
+
+Systemctl = Systemd
+"""Until `apply` says ``Systemd``."""
+
+
+def unit_states(system: System) -> dict[str, UnitState]:
+    """The states of all units that matter, for callers without a deadline."""
+    return Systemd(system).unit_states()
+
+
+def nodeadm_is_due(system: System) -> bool:
+    """Whether this boot's nodeadm-run is still to come, for callers without a deadline."""
+    return Systemd(system).nodeadm_is_due()

@@ -114,7 +114,7 @@ class _Live:
     def __init__(self, system: System, daemon: Daemon, wired: Wired | None) -> None:
         self._system, self._daemon = system, daemon
         self._config = wired.containerd_config if wired else paths.CONTAINERD_CONFIG
-        self._units = _if_live(system, lambda: programs.systemctl_show(system))
+        self._units = _if_live(system, lambda: programs.units(system))
         self._dump = _if_live(system, lambda: programs.effective(system, self._config))
 
     def complete(self, node: Node) -> Node:

@@ -7,7 +7,7 @@ elf(5).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from soci_bootstrap.doctor.observe.node import Unit
 
@@ -32,26 +32,25 @@ _BAD_LEVELS = frozenset({"error", "fatal", "panic"})
 _PRIORITY_ERROR = 3
 
 
-def units(output: bytes) -> dict[str, Unit]:
-    """``systemctl show -p`` of ``SHOWN``: unit by name."""
-    found: dict[str, Unit] = {}
-    for block in output.decode("utf-8", "replace").split("\n\n"):
-        values = dict(line.partition("=")[::2] for line in block.splitlines() if "=" in line)
-        if "Id" in values:
-            found[values["Id"]] = Unit(
-                load=values.get("LoadState", ""),
-                active=values.get("ActiveState", ""),
-                sub=values.get("SubState", ""),
-                enabled=values.get("UnitFileState", ""),
-                dropins=tuple(values.get("DropInPaths", "").split()),
-                reload=values.get("NeedDaemonReload") == "yes",
-                restarts=_number(values.get("NRestarts", "")),
-                pid=_number(values.get("MainPID", "")),
-                started=_number(values.get("ActiveEnterTimestampMonotonic", "")) / 1e6,
-                result=values.get("Result", ""),
-                invocation=values.get("InvocationID", ""),
-            )
-    return found
+def units(shown: Iterable[Mapping[str, str]]) -> dict[str, Unit]:
+    """Units by name, from what systemd shows of ``SHOWN``."""
+    return {
+        values["Id"]: Unit(
+            load=values.get("LoadState", ""),
+            active=values.get("ActiveState", ""),
+            sub=values.get("SubState", ""),
+            enabled=values.get("UnitFileState", ""),
+            dropins=tuple(values.get("DropInPaths", "").split()),
+            reload=values.get("NeedDaemonReload") == "yes",
+            restarts=_number(values.get("NRestarts", "")),
+            pid=_number(values.get("MainPID", "")),
+            started=_number(values.get("ActiveEnterTimestampMonotonic", "")) / 1e6,
+            result=values.get("Result", ""),
+            invocation=values.get("InvocationID", ""),
+        )
+        for values in shown
+        if "Id" in values
+    }
 
 
 def unpacked(output: bytes) -> dict[str, bool]:

@@ -16,7 +16,9 @@ from soci_bootstrap.doctor.observe.node import Daemon, Images, Process, Unit
 from soci_bootstrap.errors import BootstrapError, CommandError
 from soci_bootstrap.runtime.ctr import NAMESPACE, Ctr
 from soci_bootstrap.system import System
+from soci_bootstrap.system.deadline import Deadline
 from soci_bootstrap.system.programs import checked
+from soci_bootstrap.system.systemd import Systemd
 
 UNITS = (
     paths.SOCI_SERVICE,
@@ -30,11 +32,9 @@ _JOURNAL_LINES = "500"
 _CLOCK_SLACK = 2.0
 
 
-def systemctl_show(system: System) -> dict[str, Unit]:
+def units(system: System) -> dict[str, Unit]:
     """All units in one call."""
-    argv = [find(system, "systemctl"), "show", "-p", ",".join(outputs.SHOWN), *UNITS]
-    done = system.run(argv, timeout=_SECONDS)
-    return outputs.units(checked([argv[0], "show", "…"], done))
+    return outputs.units(Systemd(system, Deadline(_SECONDS)).show(outputs.SHOWN, *UNITS))
 
 
 def config_dump(system: System, config: str) -> bytes:

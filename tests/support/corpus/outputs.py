@@ -91,7 +91,9 @@ READERS: Mapping[str, Callable[[Path, bytes], object]] = {
     "mountinfo, its points": lambda root, output: mounts.mount_points(
         Node(write(root, {"/proc/self/mountinfo": output}))
     ),
-    "doctor: systemctl show": lambda _, output: outputs.units(output),
+    "doctor: systemctl show": lambda _, output: outputs.units(
+        systemd.blocks(output.decode("utf-8", "replace"))
+    ),
     "doctor: containerd config dump": lambda _, output: containerd.effective(output),
     "doctor: ctr images check": lambda _, output: outputs.unpacked(output),
     "doctor: journalctl": lambda _, output: outputs.journal_errors(output),

@@ -8,6 +8,7 @@ import pytest
 
 from soci_bootstrap.doctor.observe import outputs
 from soci_bootstrap.doctor.observe.node import Unit
+from soci_bootstrap.system.systemd import blocks
 from tests.support.nodes import captured
 
 PAUSE = "localhost/kubernetes/pause:latest"
@@ -33,7 +34,7 @@ ActiveState=inactive
 NRestarts=[not set]
 MainPID=
 """
-    found = outputs.units(shown)
+    found = outputs.units(blocks(shown.decode()))
     assert found["soci-snapshotter.service"] == Unit(
         "loaded",
         "activating",
@@ -54,7 +55,7 @@ MainPID=
     "output", [b"", b"\n\n\n", b"nonsense", b"Id", b"\xff\xfe=\x00", captured("systemctl-show.txt")]
 )
 def test_units_of_nonsense(output: bytes) -> None:
-    assert outputs.units(output) == {}
+    assert outputs.units(blocks(output.decode("utf-8", "replace"))) == {}
 
 
 def test_unpacked() -> None:
