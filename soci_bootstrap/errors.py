@@ -79,6 +79,10 @@ class CommandError(BootstrapError):
     """A program failed, timed out or is missing; carries the command and its output."""
 
 
+class TimedOutError(CommandError):
+    """A program did not end in time, which is no verdict about what it was asked."""
+
+
 class StateError(BootstrapError):
     """A file of the node, or our own record, can't be read as what it should be."""
 

@@ -23,6 +23,10 @@ RESTARTED = f"{RUN}/restarted"
 """``RESTART_OWED`` after that restart; either holds the time of the start that asked for it."""
 PLANNED = f"{RUN}/planned"
 """There once this boot was planned: nodeadm may have merged our drop-in into its cache since."""
+FAILED_OPEN = f"{RUN}/failed-open"
+"""There where the shell in containerd's drop-in had to unwire the node, until a hook records it."""
+KUBELET_STOPPED = f"{RUN}/kubelet-stopped"
+"""There while kubelet is down because a run of ours stopped it; a reboot starts it anyway."""
 LOCK = "/run/lock/soci-bootstrap.lock"
 
 # -- systemd ----------------------------------------------------------------------------------------

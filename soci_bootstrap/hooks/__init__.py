@@ -8,8 +8,12 @@ The units bound them in time; no lock of install's is taken by the ones that hol
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from soci_bootstrap.system import System
+
+if TYPE_CHECKING:
+    from soci_bootstrap.system.deadline import Deadline
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -29,19 +33,26 @@ def main(arguments: Sequence[str]) -> int:
 def _guard(system: System) -> None:
     from soci_bootstrap.hooks import guard
 
-    guard.guard(system)
+    guard.guard(system, _deadline(guard.SECONDS))
 
 
 def _verify(system: System) -> None:
     from soci_bootstrap.hooks import verify
 
-    verify.verify(system)
+    verify.verify(system, _deadline(verify.SECONDS))
 
 
 def _boot(system: System) -> None:
     from soci_bootstrap.hooks import boot
 
     boot.run(system)
+
+
+def _deadline(seconds: float) -> Deadline:
+    """One for the whole hook, counted from the start of the process, as the unit counts."""
+    from soci_bootstrap.system.deadline import Deadline, process_age
+
+    return Deadline(seconds, spent=process_age())
 
 
 def _say(text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from soci_bootstrap import paths
@@ -11,7 +10,10 @@ from soci_bootstrap.runtime.unwire import unwire
 from soci_bootstrap.state import health
 from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system import System, journal
+from soci_bootstrap.system.deadline import Deadline
 
+RESERVE = 0.8
+"""Seconds of a hook's deadline that judging leaves for unwiring, recording, telling and queueing."""
 _PAUSE = 600.0
 """Seconds: a SOCI that comes and goes must not have containerd restarted each time."""
 _REMEDY = "run `soci-bootstrap doctor`; the next boot tries again"
@@ -20,34 +22,38 @@ _REMEDY = "run `soci-bootstrap doctor`; the next boot tries again"
 def request_restart(system: System) -> None:
     """Have containerd restarted when SOCI answers: until then, CRI's list of images is empty."""
     reason = "SOCI does not answer and containers run on it: containerd starts wired, "
-    if _restarted_lately():
+    if _restarted_lately(system):
         again = "run `systemctl restart containerd` once SOCI stays up"
         fail_open(system, f"{reason}and is not restarted for it again so soon: {again}")
         return
-    os.makedirs(os.path.dirname(paths.RESTART_OWED), mode=0o755, exist_ok=True)
-    with open(paths.RESTART_OWED, "w", encoding="ascii") as file:
-        file.write(str(time.monotonic()))
+    system.mkdir(paths.RUN, 0o700)
+    system.write(paths.RESTART_OWED, str(time.monotonic()).encode(), 0o600)
     fail_open(system, f"{reason}and is restarted once when SOCI answers")
 
 
-def _restarted_lately() -> bool:
+def _restarted_lately(system: System) -> bool:
     try:
-        with open(paths.RESTARTED, encoding="ascii") as file:
-            return time.monotonic() - float(file.read()) < _PAUSE
-    except (OSError, ValueError):
+        return time.monotonic() - float(system.read(paths.RESTARTED) or b"") < _PAUSE
+    except ValueError:
         return False
 
 
-def take_restart_request() -> bool:
+def take_restart_request(system: System) -> bool:
     """Whether a restart is owed, which it is from now on no more."""
-    try:
-        os.replace(paths.RESTART_OWED, paths.RESTARTED)
-    except OSError:
+    if not restart_is_owed(system):
         return False
+    system.rename(paths.RESTART_OWED, paths.RESTARTED)
     return True
 
 
-def unwire_node(system: System, wired: Wired, reason: str, active: str = "overlayfs") -> None:
+def restart_is_owed(system: System) -> bool:
+    """Whether containerd was started without SOCI and waits for it."""
+    return system.entry(paths.RESTART_OWED).kind != "absent"
+
+
+def unwire_node(
+    system: System, wired: Wired, deadline: Deadline, reason: str, active: str = "overlayfs"
+) -> None:
     """Unwire as far as the node's files allow, and fail open for this reason."""
     failures = unwire(system, wired)
     result = (
@@ -55,18 +61,21 @@ def unwire_node(system: System, wired: Wired, reason: str, active: str = "overla
     )
     fail_open(system, f"{reason}: {result}")
     # A kubelet that runs already has read the image endpoint that was there before.
-    _queue(system, "try-restart", paths.KUBELET_SERVICE)
+    _queue(system, deadline, "try-restart", paths.KUBELET_SERVICE)
 
 
-def restart_containerd(system: System) -> None:
+def restart_containerd(system: System, deadline: Deadline) -> None:
     """Have containerd restarted once this start of it is over."""
-    _queue(system, "restart", paths.CONTAINERD_SERVICE)
+    _queue(system, deadline, "restart", paths.CONTAINERD_SERVICE)
 
 
-def _queue(system: System, *words: str) -> None:
+def _queue(system: System, deadline: Deadline, *words: str) -> None:
     from soci_bootstrap.system.systemd import Systemd  # the guard has no use for it, unless it unwires
 
-    Systemd(system).queue(*words)
+    try:
+        Systemd(system, deadline).queue(*words)
+    except BootstrapError as error:
+        journal.say(str(error))
 
 
 def fail_open(system: System, reason: str) -> None:

@@ -6,10 +6,12 @@ Every call is bounded; a containerd that does not answer is the caller's finding
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from soci_bootstrap import paths
-from soci_bootstrap.errors import CommandError
+from soci_bootstrap.errors import CommandError, TimedOutError
 from soci_bootstrap.system import System
+from soci_bootstrap.system.deadline import Deadline
 from soci_bootstrap.system.programs import Completed, checked
 
 NAMESPACE = "k8s.io"
@@ -23,10 +25,18 @@ class Ctr:
         system: the node.
         seconds: what each call may take.
         namespace: CRI's by default.
+        deadline: for all calls together.
     """
 
-    def __init__(self, system: System, seconds: float = 2.0, namespace: str = NAMESPACE) -> None:
+    def __init__(
+        self,
+        system: System,
+        seconds: float = 2.0,
+        namespace: str = NAMESPACE,
+        deadline: Deadline | None = None,
+    ) -> None:
         self._system = system
+        self._deadline = deadline
         self._seconds = seconds
         self._namespace = namespace
         self._program = system.which("ctr")
@@ -41,7 +51,9 @@ class Ctr:
         try:
             self._checked("snapshots", "--snapshotter", snapshotter, "prepare", key, "")
         finally:
-            self._run("snapshots", "--snapshotter", snapshotter, "rm", key)
+            # Where no time is left for it, containerd's garbage collection takes it: nothing refers to it.
+            with suppress(TimedOutError):
+                self._run("snapshots", "--snapshotter", snapshotter, "rm", key)
 
     def import_pause(self, snapshotter: str) -> bool:
         """Unpack the cached pause image into a snapshotter; False where none is cached.
@@ -67,10 +79,6 @@ class Ctr:
             for reference, pinned, unpacked in self._images(snapshotter)
             if not pinned and not unpacked
         ]
-
-    def images(self) -> list[str]:
-        """References of all images."""
-        return self._text("images", "ls", "-q").split()
 
     def remove_images(self, references: list[str]) -> None:
         """Remove image records; their content goes with containerd's garbage collection."""
@@ -162,4 +170,8 @@ class Ctr:
                 expected="containerd's own client",
                 remedy="install the ctr that belongs to this containerd",
             )
-        return self._system.run([self._program, "-n", self._namespace, *words], timeout=self._seconds)
+        argv = [self._program, "-n", self._namespace, *words]
+        seconds = self._deadline.limit(self._seconds) if self._deadline else self._seconds
+        if seconds <= 0:
+            raise TimedOutError(f"{' '.join(argv)} was not run", found="no time left for it")
+        return self._system.run(argv, timeout=seconds)

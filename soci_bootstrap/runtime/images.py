@@ -24,17 +24,32 @@ def try_out(ctr: Ctr) -> None:
         probe.result()
 
 
-def fit_images(system: System, ctr: Ctr, active: str) -> None:
-    """After a switch: CRI would report images as present whose snapshots lie in the other snapshotter."""
+def fit_images(system: System, ctr: Ctr, active: str) -> list[str]:
+    """After a switch: CRI would report images as present whose snapshots lie in the other snapshotter.
+
+    Cleaning up never keeps anything else from being done; what it left is tried again at the next start.
+
+    Returns:
+        What did not work, a sentence each.
+    """
     known = health.load(system)
     if known.snapshotter == active:
-        return
+        return []
+    failures: list[str] = []
     if active != "soci":
-        ctr.import_pause(active)
-    stranded = ctr.unusable_images(active)
-    ctr.remove_images(stranded)
-    if stranded:
-        journal.say(
-            f"removed the records of {len(stranded)} images that {active} lacks; they are pulled again"
-        )
-    health.save(system, replace(known, snapshotter=active))
+        try:
+            ctr.import_pause(active)
+        except BootstrapError as error:
+            failures.append(str(error))
+    try:
+        stranded = ctr.unusable_images(active)
+        ctr.remove_images(stranded)
+        if stranded:
+            journal.say(
+                f"removed the records of {len(stranded)} images that {active} lacks; they are pulled again"
+            )
+        if not failures:
+            health.save(system, replace(known, snapshotter=active))
+    except BootstrapError as error:
+        failures.append(str(error))
+    return failures

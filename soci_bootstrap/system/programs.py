@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from soci_bootstrap.errors import CommandError
+from soci_bootstrap.errors import CommandError, TimedOutError
 
 
 @dataclass(frozen=True)
@@ -22,14 +22,15 @@ def run(argv: Sequence[str], timeout: float, stdin: bytes, env: Mapping[str, str
     """Run a program to its end, killed at ``timeout`` seconds.
 
     Raises:
-        CommandError: it is missing, can't be executed, or did not end in time.
+        CommandError: it is missing or can't be executed.
+        TimedOutError: it did not end in time.
     """
     try:
         done = subprocess.run(
             list(argv), input=stdin, capture_output=True, timeout=timeout, env=env, check=False
         )
     except subprocess.TimeoutExpired as error:
-        raise CommandError(
+        raise TimedOutError(
             f"{' '.join(argv)} did not end",
             found=f"no end after {timeout:.1f} s",
             expected="an answer in time",

@@ -14,6 +14,8 @@ from soci_bootstrap.system.programs import checked
 _SECONDS = 60.0
 """For a job: a unit's own time-outs are shorter."""
 _QUESTION_SECONDS = 10.0
+_QUEUE_SECONDS = 0.2
+"""To queue a job, after the deadline too: it takes milliseconds, and failing open ends with it."""
 _UNITS = (
     paths.SOCI_SERVICE,
     paths.SOCI_SOCKET,
@@ -74,7 +76,8 @@ class Systemd:
             CommandError: systemd did not take it in time.
         """
         if self._system.which("systemctl"):
-            self._systemctl(("--no-block", *words), self._limit(_QUESTION_SECONDS))
+            seconds = self._deadline.limit(_QUESTION_SECONDS) if self._deadline else _QUESTION_SECONDS
+            self._systemctl(("--no-block", *words), max(_QUEUE_SECONDS, seconds))
 
     # -- asking -------------------------------------------------------------------------------
 

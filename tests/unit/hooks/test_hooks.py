@@ -1,111 +1,32 @@
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from contextlib import ExitStack
 
 import pytest
 
 from soci_bootstrap import errors, paths
 from soci_bootstrap import hooks as hook_command
 from soci_bootstrap.hooks import boot, fail_open, guard, verify
-from soci_bootstrap.paths import CONTAINERD_ENDPOINT
 from soci_bootstrap.state import health
 from soci_bootstrap.state.health import State
-from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system.programs import Completed
-from tests.support.daemons import SETTINGS, listening
-from tests.support.nodes import CAPTURED, Node, captured, write
-
-CONFIG = "/etc/containerd/config.toml"
-KUBELET = "/etc/kubernetes/kubelet/config.json.d/40-nodeadm.conf"
-ROOT = "/var/lib/containerd/io.containerd.snapshotter.v1.soci"
-STATIC = captured("containerd-nodeadm-static-soci.toml")
-OVERLAYFS = STATIC.replace(b"snapshotter = 'soci'", b"snapshotter = 'overlayfs'")
-PAUSE = {"/etc/eks/pause.tar": b"tar"}
-TASK = "/run/containerd/io.containerd.runtime.v2.task/k8s.io/abc/rootfs"
-IN_USE = {
-    "/proc/self/mountinfo": f"500 30 0:60 / {TASK} rw - overlay overlay rw,upperdir={ROOT}/snapshots/9/fs\n"
-}
-STOPPED = Completed(1, b"", b"ctr: connection error: timeout")
-CTR = "ctr -n k8s.io "
-IMAGES = {
-    f"{CTR}images ls": b"REF LABELS\npause x io.cri-containerd.pinned=pinned\n",
-    f"{CTR}images check": b"REF UNPACKED\npause false\na:1 true\nb:1 false\n",
-    f"{CTR}images rm": b"",
-}
-WORKS = {
-    f"{CTR}images import": b"",
-    f"{CTR}snapshots": b"",
-    "systemctl --no-block": b"",
-    **IMAGES,
-}
-
-
-class Hook:
-    """A wired node, with a daemon or without, on which one hook runs."""
-
-    def __init__(self, tmp_path, monkeypatch) -> None:
-        self.root = tmp_path / "node"
-        self.address = tmp_path / "soci.sock"
-        self.owed = tmp_path / "run" / "restart-owed"
-        self.stack = ExitStack()
-        self.wired = Wired(
-            mode="direct",
-            dialect="v3",
-            address=str(self.address),
-            root=ROOT,
-            static=False,
-            containerd_config=CONFIG,
-            kubelet_config="",
-            kubelet_dir="/etc/kubernetes/kubelet/config.json.d",
-            fallback="",
-        )
-        monkeypatch.setattr(paths, "RESTART_OWED", str(self.owed))
-        monkeypatch.setattr(paths, "RESTARTED", str(self.owed.with_name("restarted")))
-        monkeypatch.setattr(guard, "PATIENCE", 0.05)
-        monkeypatch.setattr(guard, "PATIENCE_IN_USE", 0.05)
-        monkeypatch.setattr(paths, "JOURNAL", str(tmp_path / "no journal"))
-
-    def node(self, programs=None, outcome="installed", config=STATIC, **files) -> Node:
-        endpoint = captured("kubelet-40-nodeadm.conf").replace(
-            b"/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock", str(self.address).encode()
-        )
-        record = {"outcome": outcome, "wiring": self.wired.to_json()}
-        config = config.replace(
-            b"/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock", str(self.address).encode()
-        )
-        tree = {CONFIG: config, KUBELET: endpoint, paths.RECORD: json.dumps(record), **PAUSE, **files}
-        return Node(write(self.root, tree), programs if programs is not None else WORKS)
-
-    def daemon(self, *said: bytes) -> None:
-        self.stack.enter_context(listening(self.address, *said))
-
-    def owe_a_restart(self) -> None:
-        self.owed.parent.mkdir()
-        self.owed.touch()
-
-
-@pytest.fixture
-def hook(tmp_path, monkeypatch):
-    made = Hook(tmp_path, monkeypatch)
-    with made.stack:
-        yield made
-
-
-def unwired(node: Node) -> bool:
-    config = (node.read(CONFIG) or b"").decode()
-    return "snapshotter = 'overlayfs'" in config and CONTAINERD_ENDPOINT.encode() in (
-        node.read(KUBELET) or b""
-    )
-
-
-def wired(node: Node) -> bool:
-    return "snapshotter = 'soci'" in (
-        node.read(CONFIG) or b""
-    ).decode() and CONTAINERD_ENDPOINT.encode() not in (node.read(KUBELET) or b"")
-
+from tests.support.daemons import SETTINGS
+from tests.support.hooks import (
+    CONFIG,
+    CTR,
+    IN_USE,
+    KUBELET,
+    OVERLAYFS,
+    STATIC,
+    STOPPED,
+    WORKS,
+    run_guard,
+    run_verify,
+    unwired,
+    wired,
+)
+from tests.support.nodes import CAPTURED, captured, write
 
 # -- guard --------------------------------------------------------------------------------------
 
@@ -113,7 +34,7 @@ def wired(node: Node) -> bool:
 def test_guard_where_soci_answers(hook) -> None:
     hook.daemon(SETTINGS)
     node = hook.node()
-    guard.guard(node)
+    run_guard(node)
     assert wired(node)
     assert health.load(node) == State()
     assert node.calls == []
@@ -124,7 +45,7 @@ def test_guard_unwires_where_it_does_not(hook, said, capsys) -> None:
     if said is not None:
         hook.daemon(*said)  # as systemd holds an activated socket
     node = hook.node()
-    guard.guard(node)
+    run_guard(node)
     assert unwired(node)
     assert "did not answer before containerd's start" in health.load(node).degraded
     error = capsys.readouterr().err
@@ -137,13 +58,13 @@ def test_guard_unwires_where_it_does_not(hook, said, capsys) -> None:
 
 def test_guard_where_only_kubelet_leads_to_soci(hook) -> None:
     node = hook.node(config=OVERLAYFS)
-    guard.guard(node)
+    run_guard(node)
     assert unwired(node)
 
 
 def test_guard_never_unwires_under_containers(hook) -> None:
     node = hook.node(**IN_USE)
-    guard.guard(node)
+    run_guard(node)
     assert wired(node)
     assert hook.owed.exists()
     assert "containers run on it" in health.load(node).degraded
@@ -154,7 +75,7 @@ def test_guard_waits_for_containers_on_soci(hook, monkeypatch) -> None:
     answers = iter([False, True])
     monkeypatch.setattr(verify.probe, "answers", lambda *_: next(answers))
     node = hook.node(**IN_USE)
-    guard.guard(node)
+    run_guard(node)
     assert not hook.owed.exists()
     assert health.load(node) == State()
 
@@ -162,7 +83,7 @@ def test_guard_waits_for_containers_on_soci(hook, monkeypatch) -> None:
 def test_guard_says_what_could_not_be_unwired(hook, capsys) -> None:
     node = hook.node()
     node.refused = (CONFIG,)
-    guard.guard(node)
+    run_guard(node)
     assert "config.toml: can't be written" in health.load(node).degraded
     assert "config.toml: can't be written" in capsys.readouterr().err
 
@@ -170,7 +91,7 @@ def test_guard_says_what_could_not_be_unwired(hook, capsys) -> None:
 def test_guard_tells_the_journal_although_nothing_can_be_written(hook, capsys) -> None:
     node = hook.node()
     node.refused = ("write",)
-    guard.guard(node)
+    run_guard(node)
     said = capsys.readouterr().err
     assert "DEGRADED SOCI did not answer" in said
     assert "overlayfs" not in said
@@ -181,7 +102,7 @@ def test_guard_tells_the_journal_although_nothing_can_be_written(hook, capsys) -
 @pytest.mark.parametrize(
     "record", [None, b"", b"{}", b'{"wiring": {}}', b'{"wiring": {"of": "another version"}}']
 )
-@pytest.mark.parametrize("run", [guard.guard, verify.verify])
+@pytest.mark.parametrize("run", [run_guard, run_verify])
 def test_a_node_that_was_never_wired(hook, record, run) -> None:
     node = hook.node()
     node.remove(paths.RECORD)
@@ -195,7 +116,7 @@ def test_a_node_that_was_never_wired(hook, record, run) -> None:
 def test_guard_where_nothing_leads_to_soci(hook) -> None:
     node = hook.node(config=OVERLAYFS)
     write(hook.root, {KUBELET: "{}"})
-    guard.guard(node)
+    run_guard(node)
     assert health.load(node) == State()
 
 
@@ -205,7 +126,7 @@ def test_guard_where_nothing_leads_to_soci(hook) -> None:
 def test_verify_a_first_start_on_soci(hook) -> None:
     hook.daemon(SETTINGS)
     node = hook.node()
-    verify.verify(node)
+    run_verify(node)
     words = [call.removeprefix(CTR).split()[:2] for call in node.calls]
     assert sorted(words[:3]) == [
         ["images", "import"],
@@ -221,7 +142,7 @@ def test_verify_again_looks_at_no_image(hook) -> None:
     hook.daemon(SETTINGS)
     node = hook.node()
     health.save(node, State("soci", degraded="earlier"))
-    verify.verify(node)
+    run_verify(node)
     assert not any("check" in call for call in node.calls)
     assert health.load(node) == State("soci")
 
@@ -229,7 +150,7 @@ def test_verify_again_looks_at_no_image(hook) -> None:
 def test_verify_where_all_images_fit(hook, capsys) -> None:
     hook.daemon(SETTINGS)
     node = hook.node({**WORKS, f"{CTR}images check": b"REF UNPACKED\na:1 true\n"})
-    verify.verify(node)
+    run_verify(node)
     assert not any("images rm" in call for call in node.calls)
     assert health.load(node).snapshotter == "soci"
     assert capsys.readouterr().err == ""
@@ -238,7 +159,7 @@ def test_verify_where_all_images_fit(hook, capsys) -> None:
 def test_verify_where_soci_died_since_the_guard(hook) -> None:
     """Or the guard was cut off: nobody else is going to find out."""
     node = hook.node()
-    verify.verify(node)
+    run_verify(node)
     assert unwired(node)
     assert "does not answer after containerd's start: this node pulls with overlayfs" in (
         health.load(node).degraded
@@ -251,7 +172,7 @@ def test_verify_where_soci_died_since_the_guard(hook) -> None:
 
 def test_verify_where_soci_died_since_the_guard_under_containers(hook) -> None:
     node = hook.node(**IN_USE)
-    verify.verify(node)
+    run_verify(node)
     assert wired(node)
     assert hook.owed.exists()
     assert "is restarted once when SOCI answers" in health.load(node).degraded
@@ -260,9 +181,9 @@ def test_verify_where_soci_died_since_the_guard_under_containers(hook) -> None:
 
 def test_verify_has_nothing_to_add_to_what_the_guard_found(hook, capsys) -> None:
     node = hook.node(**IN_USE)
-    guard.guard(node)
+    run_guard(node)
     capsys.readouterr()
-    verify.verify(node)
+    run_verify(node)
     assert capsys.readouterr().err == ""
     assert hook.owed.exists()
     assert node.calls == []
@@ -270,15 +191,15 @@ def test_verify_has_nothing_to_add_to_what_the_guard_found(hook, capsys) -> None
 
 def test_no_restart_after_restart_where_soci_comes_and_goes(hook, monkeypatch) -> None:
     node = hook.node(**IN_USE)
-    guard.guard(node)
+    run_guard(node)
     # As SOCI's unit does it with the restart.
     hook.owed.replace(hook.owed.with_name("restarted"))
-    guard.guard(node)
+    run_guard(node)
     assert not hook.owed.exists()
     assert "not restarted for it again so soon" in health.load(node).degraded
     assert wired(node)
     monkeypatch.setattr(fail_open, "_PAUSE", 0.0)
-    guard.guard(node)
+    run_guard(node)
     assert hook.owed.exists()
 
 
@@ -286,7 +207,7 @@ def test_no_restart_where_another_start_would_end_here_again(hook) -> None:
     hook.daemon(SETTINGS)
     node = hook.node({**WORKS, f"{CTR}images import": STOPPED})
     node.refused = (CONFIG,)
-    verify.verify(node)
+    run_verify(node)
     assert "could not unwire it all: write /etc/containerd/config.toml" in health.load(node).degraded
     assert node.calls[-1] == "systemctl --no-block try-restart kubelet.service"
 
@@ -295,7 +216,7 @@ def test_containerd_is_restarted_though_the_record_can_not_be_written(hook) -> N
     hook.daemon(SETTINGS)
     node = hook.node({**WORKS, f"{CTR}images import": STOPPED})
     node.refused = (paths.HEALTH,)
-    verify.verify(node)
+    run_verify(node)
     assert unwired(node)
     assert node.calls[-1] == "systemctl --no-block restart containerd.service"
 
@@ -304,10 +225,10 @@ def test_verify_restarts_containerd_once_where_that_is_owed(hook) -> None:
     hook.daemon(SETTINGS)
     hook.owe_a_restart()
     node = hook.node()
-    verify.verify(node)
+    run_verify(node)
     assert node.calls == ["systemctl --no-block restart containerd.service"]
     assert not hook.owed.exists()
-    verify.verify(node)
+    run_verify(node)
     assert "systemctl" not in " ".join(node.calls[1:])
 
 
@@ -322,7 +243,7 @@ def test_verify_restarts_containerd_once_where_that_is_owed(hook) -> None:
 def test_verify_fails_open_after_the_start(hook, broken) -> None:
     hook.daemon(SETTINGS)
     node = hook.node({**WORKS, **broken})
-    verify.verify(node)
+    run_verify(node)
     assert unwired(node)
     assert "failed its check after containerd's start" in health.load(node).degraded
     assert node.calls[-2:] == [
@@ -334,7 +255,7 @@ def test_verify_fails_open_after_the_start(hook, broken) -> None:
 def test_verify_stays_wired_under_containers(hook) -> None:
     hook.daemon(SETTINGS)
     node = hook.node({**WORKS, f"{CTR}images import": STOPPED}, **IN_USE)
-    verify.verify(node)
+    run_verify(node)
     assert wired(node)
     assert "stays wired" in health.load(node).degraded
     assert "systemctl" not in " ".join(node.calls)
@@ -343,25 +264,25 @@ def test_verify_stays_wired_under_containers(hook) -> None:
 def test_verify_after_failing_open_makes_images_fit_overlayfs(hook, capsys) -> None:
     node = hook.node(config=OVERLAYFS)
     health.save(node, State("soci", degraded="SOCI did not answer"))
-    verify.verify(node)
+    run_verify(node)
     assert node.calls[0].startswith(f"{CTR}images import --snapshotter overlayfs")
     assert node.calls[-1] == f"{CTR}images rm b:1"
     assert "1 images that overlayfs lacks" in capsys.readouterr().err
     assert health.load(node) == State("overlayfs", degraded="SOCI did not answer")
 
 
-def test_images_are_looked_at_again_where_that_failed(hook) -> None:
+def test_images_are_looked_at_again_where_that_failed(hook, capsys) -> None:
     node = hook.node({**WORKS, f"{CTR}images check": STOPPED}, config=OVERLAYFS)
     health.save(node, State("soci", degraded="x"))
-    with pytest.raises(errors.BootstrapError):
-        verify.verify(node)
+    run_verify(node)
     assert health.load(node).snapshotter == "soci"
+    assert "the next start tries again: ctr images check" in capsys.readouterr().err
 
 
 def test_verify_where_another_file_overrides_the_wiring(hook) -> None:
     shadow = "[plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'overlayfs'\n"
     node = hook.node(**{"/etc/containerd/conf.d/99-nvidia.toml": shadow})
-    verify.verify(node)
+    run_verify(node)
     assert unwired(node)
     assert "names overlayfs after our wiring" in health.load(node).degraded
 
@@ -385,7 +306,7 @@ def test_verify_where_an_imported_file_replaces_the_section(hook, dump, shadowed
     """Without a word of a snapshotter: only containerd tells what it makes of the two."""
     hook.daemon(SETTINGS)
     node = hook.node({**WORKS, "containerd": dump}, **{RUNTIME: SECTION})
-    verify.verify(node)
+    run_verify(node)
     assert f"containerd --config {CONFIG} config dump" in node.calls
     assert wired(node) is not shadowed
     assert bool(health.load(node).degraded) is shadowed
@@ -403,7 +324,7 @@ def test_overlayfs_that_is_as_it_should_be(hook, outcome, config, found) -> None
     node = hook.node(outcome=outcome, config=config)
     if found.degraded:
         health.save(node, found)
-    verify.verify(node)
+    run_verify(node)
     assert health.load(node).degraded == found.degraded
     assert node.calls == []
 
@@ -412,7 +333,7 @@ def test_a_node_without_systemctl(hook) -> None:
     hook.daemon(SETTINGS)
     hook.owe_a_restart()
     node = hook.node({f"{CTR}images": b""})
-    verify.verify(node)
+    run_verify(node)
     assert node.calls == []
 
 
@@ -430,7 +351,7 @@ def test_a_name_that_is_none(hook, arguments, capsys) -> None:
 )
 @pytest.mark.parametrize("name", ["guard", "verify", "boot"])
 def test_whatever_happens_it_ends_with_0(hook, monkeypatch, capsys, name, error) -> None:
-    def fail(system) -> None:
+    def fail(system, *_) -> None:
         assert system.tag == "hook"
         raise error
 

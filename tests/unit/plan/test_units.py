@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import pytest
@@ -172,10 +171,6 @@ def test_containerds_drop_in(tmp_path) -> None:
         (line,) = unit.values(key)
         assert line.startswith("-")
         assert f"{paths.AGENT} hook {hook}" in line
-        # Each program on the line is bounded, and all of them together by 5 s.
-        bounds = [int(seconds) for seconds in re.findall(r"timeout \S+ ?KILL (\d+) ", line)]
-        assert len(bounds) == line.count("timeout")
-        assert 0 < sum(bounds) <= 5
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,6 @@ def test_remove_images(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("method", "arguments", "words", "output", "expected"),
     [
-        ("images", (), "images ls -q", b"a:1\nb:1\n", ["a:1", "b:1"]),
         ("snapshots", ("soci",), "snapshots --snapshotter soci ls", SNAPSHOTS, ["sha256:a", "sha256:b", "c"]),
         ("snapshots", ("soci",), "snapshots --snapshotter soci ls", b"KEY PARENT KIND\n", []),
         ("namespaces", (), "namespaces ls -q", b"k8s.io\nmoby\n", ["k8s.io", "moby"]),
@@ -165,8 +164,8 @@ def test_containers_of_pods(tmp_path) -> None:
 
 
 def test_another_namespace(tmp_path) -> None:
-    found = Node(tmp_path, {"ctr -n moby images ls": b"a\n"})
-    assert Ctr(found, namespace="moby").images() == ["a"]
+    found = Node(tmp_path, {"ctr -n moby containers ls": b"a\n"})
+    assert Ctr(found, namespace="moby").containers() == ["a"]
 
 
 class Store:
@@ -209,10 +208,10 @@ def test_a_snapshot_in_use(tmp_path) -> None:
 
 def test_no_ctr(tmp_path) -> None:
     with pytest.raises(CommandError, match="ctr is not on this node"):
-        Ctr(Node(tmp_path)).images()
+        Ctr(Node(tmp_path)).namespaces()
 
 
 def test_a_containerd_that_hangs(tmp_path) -> None:
-    found = asked(tmp_path, {"images ls": CommandError("ctr did not end", found="no end after 2.0 s")})
+    found = asked(tmp_path, {"tasks ls": CommandError("ctr did not end", found="no end after 2.0 s")})
     with pytest.raises(CommandError, match="did not end"):
-        Ctr(found).images()
+        Ctr(found).tasks()
