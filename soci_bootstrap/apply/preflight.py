@@ -35,7 +35,10 @@ def run(daemon: str, config: str, deadline: Deadline, environment: Mapping[str, 
     makes_store = not os.path.lexists(paths.SOCI_STORE)
     scratch = f"{paths.RUN}/preflight-{os.getpid()}-{os.urandom(4).hex()}"
     try:
-        os.makedirs(scratch, mode=0o700)
+        for directory in (paths.RUN, scratch):
+            # In makedirs, the umask decides on the mode of the parents.
+            if directory == scratch or not os.path.exists(directory):
+                os.mkdir(directory, 0o700)
     except OSError as error:
         raise PreflightError(
             f"{scratch} can't be made",

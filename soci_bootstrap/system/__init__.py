@@ -95,7 +95,7 @@ class System(Tree):
         """Copy a file's bytes and extended attributes to ``path``, staged and renamed: for backups.
 
         Args:
-            source: what to copy.
+            source: what to copy, a regular file itself: a link may lead out of an image.
             path: where to.
             mode: of the copy, as ``uid`` and ``gid``.
             label: its SELinux label, empty for that of its place.
@@ -104,7 +104,7 @@ class System(Tree):
         self.before_change(f"copy {path}")
         staged = self.path(self.staged_name(path))
         try:
-            with open(self.path(source), "rb") as reader:
+            with open(self.open_regular(source), "rb") as reader:
                 fd = _create(staged)
                 try:
                     while os.sendfile(fd, reader.fileno(), None, 1 << 24):

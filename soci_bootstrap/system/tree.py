@@ -10,6 +10,7 @@ import errno
 import os
 import stat
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 from soci_bootstrap.errors import StateError
@@ -71,6 +72,7 @@ class Tree:
         return self._walk(path)
 
     def _walk(self, path: str) -> str:
+        """Resolve the directories of a path as the kernel does in a chroot."""
         pending = [part for part in path.split("/") if part]
         done: list[str] = []
         links = 0
@@ -84,11 +86,7 @@ class Tree:
             if pending and os.path.islink(host):
                 links += 1
                 if links > _LINKS_MAX:
-                    raise StateError(
-                        f"{path} below {self.root} leads through too many links",
-                        expected="a path that ends somewhere",
-                        remedy="look for a loop of symbolic links in the image",
-                    )
+                    raise self._too_many_links(path)
                 target = os.readlink(host)
                 if target.startswith("/"):
                     done = []
@@ -98,13 +96,26 @@ class Tree:
         return os.path.join(self.root, *done)
 
     def followed(self, path: str) -> str:
-        """The node's path that ``path`` leads to when it is a link (one hop at a time)."""
-        for _ in range(_LINKS_MAX):
-            entry = self.entry(path)
+        """The node's path that ``path`` leads to when it is a link, resolved as the kernel does.
+
+        Raises:
+            StateError: it leads through more links than the kernel follows.
+        """
+        found = path
+        for _ in range(_LINKS_MAX + 1):
+            entry = self.entry(found)
             if entry.kind != "link":
-                break
-            path = os.path.normpath(os.path.join(os.path.dirname(path), entry.target))
-        return path
+                return found
+            host = self._walk(os.path.join(os.path.dirname(found), entry.target))
+            found = host if self.root == "/" else host[len(self.root) :] or "/"
+        raise self._too_many_links(path)
+
+    def _too_many_links(self, path: str) -> StateError:
+        return StateError(
+            f"{path} below {self.root} leads through too many links",
+            expected="a path that ends somewhere",
+            remedy="look for a loop of symbolic links",
+        )
 
     # -- what is there ------------------------------------------------------------------------
 
@@ -141,7 +152,8 @@ class Tree:
     def read(self, path: str) -> bytes | None:
         """A file's bytes, links followed; None where there is none."""
         try:
-            return read_regular(self.path(self.followed(path)))
+            with open(self.open_regular(self.followed(path)), "rb") as file:
+                return file.read()
         except _ABSENT_ERRORS:
             return None
         except OSError as error:
@@ -159,7 +171,10 @@ class Tree:
 
     def is_executable(self, path: str) -> bool:
         """Whether ``path`` is, or leads to, a regular file with an execute bit."""
-        entry = self.entry(self.followed(path))
+        try:
+            entry = self.entry(self.followed(path))
+        except StateError:
+            return False
         return entry.kind == "file" and bool(entry.mode & 0o111)
 
     def which(self, name: str) -> str | None:
@@ -175,26 +190,49 @@ class Tree:
 
         digest = hashlib.sha256()
         try:
-            with open(self.path(path), "rb", buffering=0) as file:
+            with open(self.open_regular(path), "rb", buffering=0) as file:
                 while block := file.read(1 << 20):
                     digest.update(block)
         except OSError as error:
             raise _unreadable(path, error) from error
         return digest.hexdigest()
 
+    def open_regular(self, path: str) -> int:
+        """Open a regular file that ``path`` is itself, never a link's target: that may lie outside ``root``.
+
+        Raises:
+            OSError: it can't be opened, or is no regular file.
+        """
+        return _open_regular(self.path(path))
+
+    def read_ahead(self, path: str) -> None:
+        """Have the kernel read a file from its disk, and don't wait for that; nothing where it can't."""
+        with suppress(OSError, StateError):
+            fd = self.open_regular(self.followed(path))
+            try:
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(fd)
+
 
 def read_regular(host: str) -> bytes:
-    """All of a file; never waits for a FIFO or a device.
+    """All of a file of the host's, links followed; never waits for a FIFO or a device.
 
     Raises:
         OSError: it can't be read, or is no regular file.
     """
-    with open(os.open(host, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        kind = os.fstat(file.fileno()).st_mode
-        if not stat.S_ISREG(kind):
-            what = "a directory" if stat.S_ISDIR(kind) else "neither a file nor a directory"
-            raise OSError(errno.EINVAL, what, host)
+    with open(_open_regular(os.path.realpath(host)), "rb") as file:
         return file.read()
+
+
+def _open_regular(host: str) -> int:
+    fd = os.open(host, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    kind = os.fstat(fd).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(fd)
+        what = "a directory" if stat.S_ISDIR(kind) else "neither a file nor a directory"
+        raise OSError(errno.EINVAL, what, host)
+    return fd
 
 
 def _label(host: str) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -107,3 +108,14 @@ def test_no_place_for_its_scratch_root(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(paths, "RUN", str(tmp_path / "file"))
     with pytest.raises(PreflightError, match="can't be made: found Not a directory"):
         run("/none")
+
+
+def test_no_umask_plays_a_part_in_our_directory(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(paths, "RUN", str(tmp_path / "run"))
+    before = os.umask(0)
+    try:
+        with pytest.raises(PreflightError):
+            preflight.run("/none", "/none", Deadline(1), {})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700

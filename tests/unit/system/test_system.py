@@ -52,10 +52,9 @@ def test_a_nodes_own(tmp_path) -> None:
 
 def test_a_loop_of_links(tmp_path, image) -> None:
     write(tmp_path, {"/a": "-> /b", "/b": "-> /a"})
-    with pytest.raises(StateError, match="leads through too many links"):
-        image.path("/a/x")
-    assert image.followed("/a") in {"/a", "/b"}
-    assert image.read("/a") is None
+    for look, path in ((image.path, "/a/x"), (image.followed, "/a"), (image.read, "/a")):
+        with pytest.raises(StateError, match="leads through too many links"):
+            look(path)
 
 
 @pytest.mark.parametrize(
@@ -345,3 +344,62 @@ def test_labels_where_selinux_is_on(tmp_path, image, monkeypatch) -> None:
     assert labels == {SELINUX: b"system_u:object_r:etc_t:s0"}
     assert image.entry("/x").label == "system_u:object_r:etc_t:s0"
     assert stat.S_ISREG((tmp_path / "x").stat().st_mode)
+
+
+# -- what an image can't lead out of ------------------------------------------------------------
+
+
+@pytest.fixture
+def secret(tmp_path_factory):
+    file = tmp_path_factory.mktemp("host") / "secret"
+    file.write_text("the host's")
+    return file
+
+
+@pytest.mark.parametrize("what", ["link", "fifo", "directory"])
+def test_what_is_no_file_itself_is_not_copied_nor_read(tmp_path, image, secret, what) -> None:
+    if what == "link":
+        os.symlink(secret, tmp_path / "backup")
+    elif what == "fifo":
+        os.mkfifo(tmp_path / "backup")
+    else:
+        (tmp_path / "backup").mkdir()
+    with pytest.raises(StateError):
+        image.copy("/backup", "/copy", 0o600)
+    with pytest.raises(StateError):
+        image.sha256("/backup")
+    assert not (tmp_path / "copy").exists()
+    assert image.entry(image.staged_name("/copy")).kind == "absent"
+
+
+@pytest.mark.parametrize(("links", "read"), [(40, b"the image's"), (41, None)])
+def test_a_chain_of_links_that_the_kernel_would_not_follow(tmp_path, image, secret, links, read) -> None:
+    """Nor is its last link followed on the host."""
+    write(tmp_path, {"/end": "the image's"})
+    for number in range(links - 1):
+        os.symlink(f"l{number + 1}", tmp_path / f"l{number}")
+    os.symlink("/end" if read else secret, tmp_path / f"l{links - 1}")
+    if read:
+        assert image.read("/l0") == read
+    else:
+        for look in (image.read, image.followed, image.listdir):
+            with pytest.raises(StateError, match="too many links"):
+                look("/l0")
+        assert not image.is_executable("/l0")
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_dots_in_a_linked_directory_are_the_kernels(tmp_path, live) -> None:
+    write(
+        tmp_path,
+        {
+            "/srv/conf/shared/c.toml": "right",
+            "/etc/shared/c.toml": "wrong",
+            "/srv/conf/containerd/c.toml": "-> ../shared/c.toml",
+        },
+    )
+    target = f"{tmp_path}/srv/conf/containerd" if live else "/srv/conf/containerd"
+    os.symlink(target, tmp_path / "etc/containerd")
+    system, prefix = (System("/"), str(tmp_path)) if live else (System(str(tmp_path)), "")
+    assert system.read(f"{prefix}/etc/containerd/c.toml") == b"right"
+    assert system.followed(f"{prefix}/etc/containerd/c.toml") == f"{prefix}/srv/conf/shared/c.toml"
