@@ -149,11 +149,12 @@ class Ctr:
 
     def _images(self, snapshotter: str) -> list[tuple[str, bool, bool]]:
         pinned = {line.split()[0] for line in self._text("images", "ls").splitlines()[1:] if _PINNED in line}
-        unpacked = {
-            words[0]: words[-1] == "true"
-            for line in self._text("images", "check", "--snapshotter", snapshotter).splitlines()[1:]
-            if (words := line.split())
-        }
+        checking = self._run("images", "check", "--snapshotter", snapshotter)
+        header, *rows = checking.stdout.decode("utf-8", "replace").splitlines() or [""]
+        if not header.startswith("REF"):
+            checked(["ctr", "images", "check"], checking)
+        # It lists all of them, and ends with 1 where it could not judge one: that one is of no use either.
+        unpacked = {words[0]: words[-1] == "true" for row in rows if (words := row.split())}
         return [(reference, reference in pinned, ready) for reference, ready in unpacked.items()]
 
     def _text(self, *words: str) -> str:

@@ -63,7 +63,7 @@ def unwire(system: System, wired: Wired) -> list[str]:
 
 
 def _replace_dropin(system: System, wired: Wired) -> None:
-    if wired.mode != "nodeadm":
+    if wired.mode in {"direct", "none"}:
         return
     if not wired.fallback:
         system.remove(paths.NODEADM_DROPIN)

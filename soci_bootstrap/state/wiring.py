@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 
 from soci_bootstrap import paths
+from soci_bootstrap.errors import StateError
 from soci_bootstrap.system import System
 
 
@@ -61,9 +62,40 @@ def from_json(document: Mapping[str, object]) -> Wired | None:
         return None
 
 
+WELL_KNOWN = Wired(
+    mode="unknown",
+    dialect="v3",
+    address=paths.SOCI_ADDRESS,
+    root=paths.SOCI_ROOT,
+    static=False,
+    containerd_config=paths.CONTAINERD_CONFIG,
+    kubelet_config=paths.KUBELET_CONFIG,
+    kubelet_dir=paths.KUBELET_DROPINS,
+    fallback="",
+)
+"""Where wiring usually is: what the hooks have where the record does not say."""
+
+
 def read_wired(system: System) -> Wired | None:
-    """Read the wiring from the record; None where the node was never wired."""
+    """Read the wiring from the record, as far as it can be read; None where the node was never wired.
+
+    A record that is cut, or of another version, must not turn the hooks off: with SOCI dead, the node
+    would not join. What is known of its wiring counts, and the well-known paths for the rest.
+    """
     import json
 
-    data = system.read(paths.RECORD)
-    return from_json(json.loads(data).get("wiring") or {}) if data else None
+    try:
+        data = system.read(paths.RECORD)
+        if data is None:
+            return None
+        document = json.loads(data)
+        wiring = document.get("wiring")
+    except (ValueError, AttributeError, RecursionError, StateError):
+        return WELL_KNOWN
+    if not wiring:
+        return None
+    if not isinstance(wiring, dict):
+        return WELL_KNOWN
+    fields = asdict(WELL_KNOWN)
+    known = {name: value for name, value in wiring.items() if type(value) is type(fields.get(name))}
+    return Wired(**{**fields, **known})

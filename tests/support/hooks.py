@@ -73,6 +73,12 @@ class Hook:
         tree = {CONFIG: config, KUBELET: endpoint, paths.RECORD: json.dumps(record), **PAUSE, **files}
         return Node(write(self.root, tree), programs if programs is not None else WORKS)
 
+    def put_endpoint(self, address: str) -> None:
+        """Kubelet's image endpoint and containerd's address at another socket."""
+        for path in (CONFIG, KUBELET):
+            file = self.root / path.lstrip("/")
+            file.write_bytes(file.read_bytes().replace(str(self.address).encode(), address.encode()))
+
     def daemon(self, *said: bytes) -> None:
         self.stack.enter_context(listening(self.address, *said))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -8,6 +9,7 @@ import pytest
 from soci_bootstrap import errors, paths
 from soci_bootstrap import hooks as hook_command
 from soci_bootstrap.hooks import boot, fail_open, guard, verify
+from soci_bootstrap.paths import NODEADM_DROPIN
 from soci_bootstrap.state import health
 from soci_bootstrap.state.health import State
 from soci_bootstrap.system.programs import Completed
@@ -99,9 +101,7 @@ def test_guard_tells_the_journal_although_nothing_can_be_written(hook, capsys) -
     assert node.calls == ["systemctl --no-block try-restart kubelet.service"]
 
 
-@pytest.mark.parametrize(
-    "record", [None, b"", b"{}", b'{"wiring": {}}', b'{"wiring": {"of": "another version"}}']
-)
+@pytest.mark.parametrize("record", [None, b"{}", b'{"wiring": {}}', b'{"wiring": null}'])
 @pytest.mark.parametrize("run", [run_guard, run_verify])
 def test_a_node_that_was_never_wired(hook, record, run) -> None:
     node = hook.node()
@@ -111,6 +111,37 @@ def test_a_node_that_was_never_wired(hook, record, run) -> None:
     run(node)
     assert wired(node)
     assert node.calls == []
+
+
+@pytest.mark.parametrize(
+    "record", [b"", b"[]", b'{"schema": 1, "wir', b"\xff", b'{"wiring": 3}', b'{"wiring": {"of": "another"}}']
+)
+def test_a_record_that_can_not_be_read_leaves_the_well_known_paths(hook, record) -> None:
+    node = hook.node(**{NODEADM_DROPIN: "wired"})
+    hook.put_endpoint("/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock")
+    write(hook.root, {paths.RECORD: record})
+    run_guard(node)
+    assert unwired(node)
+    assert node.read(NODEADM_DROPIN) is None
+    assert "did not answer" in health.load(node).degraded
+    run_verify(node)
+
+
+def test_a_record_that_is_a_directory(hook) -> None:
+    node = hook.node()
+    node.remove(paths.RECORD)
+    write(hook.root, {paths.RECORD: None})
+    run_guard(node)
+    assert b"snapshotter = 'overlayfs'" in (node.read(CONFIG) or b"")
+
+
+def test_a_record_of_another_version_is_read_as_far_as_it_goes(hook) -> None:
+    hook.daemon(SETTINGS)
+    node = hook.node()
+    wiring = {**hook.wired.to_json(), "newer": 1, "fallback": None}
+    write(hook.root, {paths.RECORD: json.dumps({"schema": 99, "wiring": wiring})})
+    run_guard(node)
+    assert wired(node)
 
 
 def test_guard_where_nothing_leads_to_soci(hook) -> None:

@@ -115,6 +115,20 @@ def test_unusable_images(tmp_path, check, ls, unusable) -> None:
     assert Ctr(found).unusable_images("overlayfs") == unusable
 
 
+def test_one_image_that_can_not_be_judged(tmp_path) -> None:
+    """An index of another platform alone, or one that lost its configuration."""
+    odd = CHECK + b"registry/odd:1 application/x sha256:44 error - false\n"
+    said = Completed(1, odd, b"ctr: unable to check registry/odd:1: no match for platform in manifest")
+    found = asked(tmp_path, {"images ls": LS, "images check": said})
+    assert Ctr(found).unusable_images("overlayfs") == ["docker.io/library/b:1", "sha256:22", "registry/odd:1"]
+
+
+def test_images_that_are_not_listed_at_all(tmp_path) -> None:
+    said = Completed(1, b"", b"ctr: connection error")
+    with pytest.raises(CommandError, match="connection error"):
+        Ctr(asked(tmp_path, {"images ls": LS, "images check": said})).unusable_images("overlayfs")
+
+
 def test_remove_images(tmp_path) -> None:
     found = asked(tmp_path, {"images rm": b""})
     Ctr(found).remove_images([])
