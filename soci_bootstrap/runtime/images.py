@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.runtime.ctr import Ctr
 from soci_bootstrap.state import health
 from soci_bootstrap.system import System, journal

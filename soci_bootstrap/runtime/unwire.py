@@ -11,11 +11,15 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 
 from soci_bootstrap import paths
 from soci_bootstrap.configfiles.containerd_text import named, unwired
 from soci_bootstrap.configfiles.kubelet import ENDPOINT
 from soci_bootstrap.errors import BootstrapError
+from soci_bootstrap.state import health
+from soci_bootstrap.state.health import Unwired
 from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system import System
 
@@ -48,18 +52,85 @@ def leads_to_soci(system: System, wired: Wired) -> bool:
 
 
 def unwire(system: System, wired: Wired) -> list[str]:
-    """Unwire the node as far as its files allow.
+    """Unwire the node as far as its files allow; the originals of what changes are kept first.
 
     Returns:
         What could not be changed, a sentence each.
     """
     failures: list[str] = []
-    for job in (_replace_dropin, _unwire_containerd, _unwire_kubelet):
+    changes: list[tuple[str, bytes, bytes]] = []
+    for look in (_containerd_changes, _kubelet_changes):
         try:
-            job(system, wired)
+            changes += look(system, wired)
         except (BootstrapError, OSError, ValueError) as error:
             failures.append(str(error))
+    if changes:
+        # A disk that can't be written to for it must not keep the node from being unwired.
+        with suppress(BootstrapError):
+            _keep_originals(system, changes)
+    try:
+        _replace_dropin(system, wired)
+    except BootstrapError as error:
+        failures.insert(0, str(error))
+    for path, _, data in changes:
+        try:
+            _write_over(system, path, data)
+        except BootstrapError as error:
+            failures.append(str(error))
     return failures
+
+
+def restorable(system: System) -> dict[str, bytes]:
+    """Originals of the files that failing open changed and nobody since, by path."""
+    found: dict[str, bytes] = {}
+    for one in health.load(system).unwired:
+        present = system.read(one.path)
+        if present is not None and _digest(present) == one.sha256:
+            found[one.path] = one.original.encode("utf-8", "surrogateescape")
+    return found
+
+
+def restore_unwired(system: System) -> list[str]:
+    """Put back what failing open changed, and forget it: before wiring anew, and for rollback.
+
+    Returns:
+        What could not be put back, a sentence each.
+    """
+    known = health.load(system)
+    if not known.unwired:
+        return []
+    failures: dict[str, str] = {}
+    for path, data in restorable(system).items():
+        try:
+            _write_over(system, path, data)
+        except BootstrapError as error:
+            failures[path] = str(error)
+    health.save(system, replace(known, unwired=tuple(one for one in known.unwired if one.path in failures)))
+    return list(failures.values())
+
+
+def _keep_originals(system: System, changes: list[tuple[str, bytes, bytes]]) -> None:
+    known = health.load(system)
+    changed = {path for path, _, _ in changes}
+    kept = [one for one in known.unwired if one.path not in changed]
+    kept += [
+        Unwired(path, before.decode("utf-8", "surrogateescape"), _digest(data))
+        for path, before, data in changes
+    ]
+    health.save(system, replace(known, unwired=tuple(kept)))
+
+
+def _digest(data: bytes) -> str:
+    import hashlib  # only where a node fails open
+
+    return hashlib.sha256(data).hexdigest()
+
+
+def _write_over(system: System, path: str, data: bytes) -> None:
+    """Write a file of someone else's, keeping its mode, owner and label, and the link that leads to it."""
+    target = system.followed(path)
+    entry = system.entry(target)
+    system.write(target, data, entry.mode, entry.uid, entry.gid, entry.label)
 
 
 def _replace_dropin(system: System, wired: Wired) -> None:
@@ -71,13 +142,12 @@ def _replace_dropin(system: System, wired: Wired) -> None:
         system.write(paths.NODEADM_DROPIN, wired.fallback.encode())
 
 
-def _unwire_containerd(system: System, wired: Wired) -> None:
+def _containerd_changes(system: System, wired: Wired) -> Iterator[tuple[str, bytes, bytes]]:
     for path, text in list(config_files(system, wired)):
         before = text.encode("utf-8", "surrogateescape")
         data = unwired(before)
         if data != before:
-            entry = system.entry(system.followed(path))
-            system.write(system.followed(path), data, entry.mode, entry.uid, entry.gid, entry.label)
+            yield path, before, data
 
 
 def _kubelet_files(system: System, wired: Wired) -> list[str]:
@@ -88,7 +158,7 @@ def _kubelet_files(system: System, wired: Wired) -> list[str]:
     return files
 
 
-def _unwire_kubelet(system: System, wired: Wired) -> None:
+def _kubelet_changes(system: System, wired: Wired) -> Iterator[tuple[str, bytes, bytes]]:
     for path in _kubelet_files(system, wired):
         data = system.read(path)
         if not data or wired.address.encode() not in data:
@@ -96,6 +166,4 @@ def _unwire_kubelet(system: System, wired: Wired) -> None:
         document = json.loads(data)
         if isinstance(document, dict) and document.get(ENDPOINT) == f"unix://{wired.address}":
             document[ENDPOINT] = paths.CONTAINERD_ENDPOINT
-            entry = system.entry(system.followed(path))
-            text = json.dumps(document, indent=4) + "\n"
-            system.write(system.followed(path), text.encode(), entry.mode, entry.uid, entry.gid, entry.label)
+            yield path, data, (json.dumps(document, indent=4) + "\n").encode()

@@ -15,6 +15,20 @@ from soci_bootstrap.system import System
 
 
 @dataclass(frozen=True)
+class Unwired:
+    """A file that failing open changed.
+
+    Attributes:
+        original: its bytes before, as text in which what is no UTF-8 is escaped.
+        sha256: of what failing open made of it.
+    """
+
+    path: str
+    original: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class State:
     """What one hook tells the next, and doctor.
 
@@ -23,29 +37,38 @@ class State:
         degraded: why the node is not pulling through SOCI as wired; empty where it is.
         at: when that was found, UTC, ISO 8601.
         boot_id: in which boot.
+        unwired: files that failing open changed, to be put back.
     """
 
     snapshotter: str = "overlayfs"
     degraded: str = ""
     at: str = ""
     boot_id: str = ""
+    unwired: tuple[Unwired, ...] = ()
 
 
 def load(system: System) -> State:
     """The state; a fresh one where there is none or it can't be read: hooks go on."""
     try:
-        data = system.read(paths.HEALTH)
-        found = State(**json.loads(data)) if data else State()
-    except (ValueError, TypeError, RecursionError, BootstrapError):
+        document = json.loads(system.read(paths.HEALTH) or b"{}")
+        unwired = tuple(Unwired(**one) for one in document.pop("unwired", []))
+        found = State(**document)
+    except (ValueError, TypeError, AttributeError, RecursionError, BootstrapError):
         return State()
-    return found if all(isinstance(value, str) for value in asdict(found).values()) else State()
+    texts = [*asdict(found).values(), *(text for one in unwired for text in asdict(one).values())]
+    good = all(isinstance(value, str) for value in texts if value != ())
+    return replace(found, unwired=unwired) if good else State()
 
 
 def save(system: System, state: State) -> None:
     """Write the state where it differs."""
     if load(system) != state or system.read(paths.HEALTH) is None:
         system.mkdir(paths.HEALTH.rsplit("/", 1)[0], 0o700)
-        system.write(paths.HEALTH, (json.dumps(asdict(state)) + "\n").encode(), 0o600)
+        document = asdict(state)
+        if not state.unwired:
+            # A version before it could not read the state with it.
+            del document["unwired"]
+        system.write(paths.HEALTH, (json.dumps(document) + "\n").encode(), 0o600)
 
 
 def degraded(system: System, reason: str) -> None:

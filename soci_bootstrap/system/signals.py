@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT stop a run between two of its steps, and then let it take back what it did."""
+"""SIGTERM, SIGINT and SIGHUP stop a run between two of its steps, and then let it undo what it did."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Thread
 
-_STOPPING = (signal.SIGTERM, signal.SIGINT)
+_STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""SIGHUP is what a lost session sends."""
 
 
 def handle() -> None:
-    """From here on either raises ``KeyboardInterrupt``."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """From here on each of them raises ``KeyboardInterrupt``, but for a SIGHUP that nohup has ignored."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if number == signal.SIGTERM or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
 
 
 @contextmanager
@@ -37,7 +40,7 @@ def discarded() -> Iterator[None]:
 
 
 def ignore_more() -> None:
-    """The first one was heard; a second one must not stop the taking back."""
+    """Ignore them from here on: called first thing where a run undoes what it did, for whatever reason."""
     for number in _STOPPING:
         signal.signal(number, signal.SIG_IGN)
 

@@ -10,11 +10,11 @@ import pytest
 
 from soci_bootstrap.apply import effect as effect_
 from soci_bootstrap.apply.effect import Effect
-from soci_bootstrap.errors import CommandError, PreflightError
+from soci_bootstrap.errors import CommandError, PreflightError, WorkloadsError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.paths import NODEADM_DROPIN
 from soci_bootstrap.plan.items import Absent, File
-from soci_bootstrap.runtime import pods
+from soci_bootstrap.runtime import pods, switch
 from soci_bootstrap.runtime.pods import Running
 from soci_bootstrap.runtime.switch import Switch
 from soci_bootstrap.state import health
@@ -22,7 +22,7 @@ from soci_bootstrap.state.health import State
 from soci_bootstrap.state.record import Managed, Outcome, Phase, Record
 from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system.deadline import Deadline
-from soci_bootstrap.system.systemd import UnitState
+from soci_bootstrap.system.systemd import Systemd, UnitState
 from tests.support import nodes, trees
 
 ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
@@ -247,16 +247,69 @@ def test_a_kubelet_that_was_down_stays_down(tmp_path: Path) -> None:
     switch_.end()
     assert not any("kubelet" in call for call in calls(system))
     # But for one that a run stopped which was killed.
-    resumed = Switch(system, trees.QUIET, Deadline(60), kubelet=True)
+    switch.note_kubelet_stopped(system)
+    resumed = Switch(system, trees.QUIET, Deadline(60))
     resumed.end()
     assert calls(system)[-1] == "systemctl start kubelet.service"
+    assert not switch.kubelet_is_noted(system)
+
+
+def test_that_kubelet_ran_is_on_disk_before_it_is_stopped(tmp_path: Path) -> None:
+    """A run that is killed there leaves it to whoever comes next."""
+    noted: list[bool] = []
+
+    def stop(_: list[str]) -> int:
+        noted.append(switch.kubelet_is_noted(system))
+        return 1
+
+    system = switching(tmp_path, {"systemctl stop kubelet.service": stop})
+    assert not switch.start_kubelet_if_noted(system, Systemd(system))
+    with pytest.raises(CommandError):
+        Switch(system, trees.QUIET, Deadline(60)).quiesce(force=False)
+    assert noted == [True]
+    assert system.entry("/run/soci-bootstrap").mode == 0o700
+    system.programs["systemctl start kubelet.service"] = 1
+    with pytest.raises(CommandError):
+        switch.start_kubelet_if_noted(system, Systemd(system))
+    assert switch.kubelet_is_noted(system)
+    system.programs["systemctl start kubelet.service"] = b""
+    assert switch.start_kubelet_if_noted(system, Systemd(system))
+    assert not switch.kubelet_is_noted(system)
+
+
+@pytest.mark.parametrize(
+    ("force", "on", "came", "removed"),
+    [
+        (False, "", info("web-0", kind="container"), False),
+        (True, "", info("web-0", kind="container"), True),
+        (False, "soci", info("web-0", kind="container"), True),
+        (False, "soci", info("web-0", kind="container", snapshotter="soci"), False),
+        (False, "", info("aws-node-x7k2p", "kube-system", kind="container"), True),
+    ],
+)
+def test_a_switch_looks_again_with_kubelet_down(tmp_path, monkeypatch, force, on, came, removed) -> None:
+    """A workload may have come since somebody looked: then kubelet runs again, and nothing was changed."""
+    monkeypatch.setattr(pods, "_TERM_SECONDS", 0.0)
+    system = switching(tmp_path, ctr("k8s.io", {"a": came}))
+    system.programs.update({"ctr -n k8s.io tasks kill": b"", "ctr -n k8s.io containers ls": b""})
+    switch_ = Switch(system, trees.QUIET, Deadline(60))
+    if removed:
+        switch_.quiesce(force=force, on=on)
+        assert calls(system)[-1] == "ctr -n k8s.io containers rm a"
+        assert switch.kubelet_is_noted(system)
+    else:
+        with pytest.raises(WorkloadsError, match="pod default/web-0"):
+            switch_.quiesce(force=force, on=on)
+        assert calls(system) == ["systemctl stop kubelet.service", "systemctl start kubelet.service"]
+        assert not switch.kubelet_is_noted(system)
 
 
 @pytest.mark.parametrize(
     ("said", "config", "good"),
     [
         (State("soci"), SOCI, True),
-        (State("overlayfs"), SOCI, False),
+        # The hook had no time for the images.
+        (State("overlayfs"), SOCI, True),
         (State("soci", degraded="no answer"), SOCI, False),
         (State("soci"), "", False),
     ],
@@ -267,8 +320,10 @@ def test_a_restart_is_looked_at(tmp_path: Path, said: State, config: str, good: 
     health.save(system, said)
     switch_ = Switch(system, trees.QUIET, Deadline(60))
     if good:
+        system.programs["ctr -n k8s.io images check"] = b"REF UNPACKED\n"
         switch_.restart(WIRED)
         assert any("prepare" in call for call in calls(system))
+        assert health.load(system).snapshotter == "soci"
     else:
         with pytest.raises(PreflightError, match="did not come up with SOCI"):
             switch_.restart(WIRED)
@@ -278,7 +333,7 @@ def test_a_restart_is_looked_at(tmp_path: Path, said: State, config: str, good: 
 def test_going_back_goes_as_far_as_it_can(tmp_path: Path, monkeypatch, fails: str) -> None:
     fitted: list[str] = []
     monkeypatch.setattr(
-        "soci_bootstrap.runtime.switch.fit_images", lambda system, ctr, active: fitted.append(active)
+        "soci_bootstrap.runtime.switch.fit_images", lambda system, ctr, active: fitted.append(active) or []
     )
     system = switching(tmp_path, {f"systemctl {fails}": 1} if fails else {})
     failures = Switch(system, trees.QUIET, Deadline(60)).back("overlayfs")

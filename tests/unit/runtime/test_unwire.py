@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from soci_bootstrap import paths
 from soci_bootstrap.paths import CONTAINERD_ENDPOINT, NODEADM_DROPIN
 from soci_bootstrap.runtime import unwire
 from soci_bootstrap.runtime.unwire import config_files, leads_to_soci, snapshotter
+from soci_bootstrap.state import health
 from soci_bootstrap.state.wiring import Wired, from_json
 from soci_bootstrap.system import System
 from tests.support.nodes import Node, captured, write
@@ -187,3 +189,79 @@ def test_a_disk_that_can_not_be_written_to(tmp_path) -> None:
     node.refused = ("write",)
     assert len(unwire.unwire(node, WIRED)) == 3
     assert text(tmp_path, CONFIG) == V2.format("soci")
+
+
+# -- originals ----------------------------------------------------------------------------------
+
+USERS = "/etc/containerd/conf.d/99-nvidia.toml"
+MINE = f"# mine \xff\nimports = ['{USERS}']\n".encode("latin-1") + V2.format("soci").encode()
+
+
+def failed_open(tmp_path) -> Node:
+    files = {CONFIG: MINE, USERS: V2.format("soci"), KUBELET: ENDPOINT}
+    node = Node(write(tmp_path, files))
+    (tmp_path / USERS[1:]).chmod(0o640)
+    assert unwire.unwire(node, replace(DIRECT, mode="none")) == []
+    assert not leads_to_soci(node, DIRECT)
+    return node
+
+
+def test_what_failing_open_changes_is_kept_first_and_put_back(tmp_path) -> None:
+    node = failed_open(tmp_path)
+    health.degraded(node, "why")
+    assert unwire.restorable(node) == {CONFIG: MINE, USERS: V2.format("soci").encode(), KUBELET: ENDPOINT}
+    assert unwire.restore_unwired(node) == []
+    assert (node.read(CONFIG), node.read(KUBELET)) == (MINE, ENDPOINT)
+    assert node.entry(USERS).mode == 0o640
+    assert health.load(node).unwired == ()
+    assert health.load(node).degraded == "why"
+    assert unwire.restore_unwired(node) == []
+
+
+def test_nothing_is_changed_before_its_original_is_kept(tmp_path) -> None:
+    changed: list[str] = []
+
+    class Watched(Node):
+        def before_change(self, what: str) -> None:
+            changed.append(what)
+
+    node = Watched(write(tmp_path, {CONFIG: MINE, USERS: V2.format("soci")}))
+    assert unwire.unwire(node, DIRECT) == []
+    writes = [what for what in changed if what.startswith("write")]
+    assert writes == [f"write {paths.HEALTH}", f"write {CONFIG}", f"write {USERS}"]
+
+
+def test_what_somebody_changed_since_is_theirs(tmp_path) -> None:
+    node = failed_open(tmp_path)
+    write(tmp_path, {USERS: "x = 1\n"})
+    assert unwire.restore_unwired(node) == []
+    assert text(tmp_path, USERS) == "x = 1\n"
+    assert node.read(CONFIG) == MINE
+    assert health.load(node).unwired == ()
+
+
+def test_what_can_not_be_put_back_is_kept(tmp_path) -> None:
+    node = failed_open(tmp_path)
+    node.refused = (f"write {USERS}",)
+    (failure,) = unwire.restore_unwired(node)
+    assert USERS in failure
+    assert [one.path for one in health.load(node).unwired] == [USERS]
+    node.refused = ()
+    assert unwire.restore_unwired(node) == []
+    assert text(tmp_path, USERS) == V2.format("soci")
+
+
+def test_a_second_failing_open_keeps_the_first_ones_originals(tmp_path) -> None:
+    node = failed_open(tmp_path)
+    write(tmp_path, {USERS: V2.format("soci") + "# new\n"})
+    assert unwire.unwire(node, DIRECT) == []
+    assert unwire.restore_unwired(node) == []
+    assert text(tmp_path, USERS) == V2.format("soci") + "# new\n"
+    assert node.read(CONFIG) == MINE
+
+
+def test_a_disk_without_room_for_the_originals_still_fails_open(tmp_path) -> None:
+    node = Node(write(tmp_path, {CONFIG: MINE}))
+    node.refused = (paths.HEALTH,)
+    assert unwire.unwire(node, DIRECT) == []
+    assert not leads_to_soci(node, DIRECT)

@@ -7,7 +7,7 @@ import pytest
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.paths import HEALTH
 from soci_bootstrap.state import health
-from soci_bootstrap.state.health import State
+from soci_bootstrap.state.health import State, Unwired
 from soci_bootstrap.system import System
 from tests.support.nodes import Node, write
 
@@ -20,6 +20,13 @@ from tests.support.nodes import Node, write
         (b"{}", State()),
         (b'{"snapshotter": "soci", "degraded": "why"}', State("soci", "why")),
         (b'{"of a newer version": 1}', State()),
+        (
+            b'{"unwired": [{"path": "/a", "original": "b", "sha256": "c"}]}',
+            State(unwired=(Unwired("/a", "b", "c"),)),
+        ),
+        (b'{"unwired": [{"path": "/a", "original": 3, "sha256": "c"}]}', State()),
+        (b'{"unwired": [3], "degraded": "why"}', State()),
+        (b'{"unwired": 3}', State()),
         (b"[]", State()),
         (b"[1]", State()),
         (b"{", State()),
