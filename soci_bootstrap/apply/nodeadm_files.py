@@ -8,8 +8,7 @@ from typing import Any
 
 from soci_bootstrap import paths
 from soci_bootstrap.configfiles import containerd, containerd_text, kubelet, toml
-from soci_bootstrap.errors import StateError
-from soci_bootstrap.facts.nodeconfig import GATE
+from soci_bootstrap.errors import BootstrapError, StateError
 from soci_bootstrap.plan.items import File
 from soci_bootstrap.state.record import Phase
 from soci_bootstrap.state.wiring import Wired
@@ -48,65 +47,60 @@ def nodeadms_part(system: System, wired: Wired) -> tuple[File, ...]:
     return tuple(files)
 
 
-def unmerged(system: System, wired: Wired, before: Mapping[str, bytes]) -> Iterator[tuple[str, bytes | None]]:
-    """Nodeadm's files, each as nodeadm would have it without our drop-in; None for one that goes.
+def put_back(system: System, wired: Wired, before: Mapping[str, bytes]) -> Iterator[tuple[str, bytes, bool]]:
+    """Nodeadm's files for a node without our drop-in, which nodeadm writes anew at the next boot only.
 
     Args:
         system: the node.
-        wired: what was merged.
-        before: what is known of their earlier bytes; kubelet's environment files are among them.
+        wired: what nodeadm merged.
+        before: the saved copies of some of them.
+
+    Yields:
+        Each file that leads to SOCI with its bytes, and whether these are the saved copy: that takes a
+        file in which nothing but our part differs. Any other is unwired.
     """
-    dropin = f"{wired.kubelet_dir}/{paths.KUBELET_NODEADM_DROPIN}"
-    configurations = {wired.containerd_config, wired.kubelet_config, dropin, paths.NODECONFIG_CACHE}
-    # nodeadm names a directory to kubelet, and makes it, only where somebody configures kubelet.
-    arguments = {path: data for path, data in before.items() if path not in configurations}
-    only_ours = dropin not in before and bool(arguments)
-    for path, earlier in arguments.items():
-        found = system.read(path) or b""
-        same = _without_directory(found, wired.kubelet_dir) == _without_directory(earlier, wired.kubelet_dir)
-        only_ours = only_ours and same
-        yield path, earlier if same else found
-    for path in sorted({*nodeadms_own(system, wired), *(before.keys() & configurations)}):
-        present = system.read(path)
-        if present is None:
+    for path in (*nodeadms_own(system, wired), paths.NODECONFIG_CACHE):
+        found = system.read(path)
+        if found is None or (wired.address.encode() not in found and _unwired(path, found, wired) == found):
             continue
-        data = without_ours(path, present, before.get(path, b""), wired)
-        bare = path == dropin and only_ours and not _json(data, path).keys() - {"apiVersion", "kind"}
-        yield path, None if bare else data
+        saved = before.get(path)
+        if saved is not None and _differs_by_ours(path, found, saved, wired):
+            yield path, saved, True
+        else:
+            yield path, _unwired(path, found, wired), False
 
 
-def _without_directory(environment: bytes, directory: str) -> list[str]:
-    """Kubelet's arguments without the one that names its drop-in directory, in any order."""
-    words = environment.decode("utf-8", "replace").replace('"', " ").replace("'", " ").split()
-    return sorted(word for word in words if word.partition("=")[0] != "--config-dir" and word != directory)
-
-
-def without_ours(path: str, found: bytes, before: bytes, wired: Wired) -> bytes:
-    """One of nodeadm's files as nodeadm would write it without our drop-in.
-
-    Args:
-        path: which one, its NodeConfig cache included.
-        found: its bytes.
-        before: as it was before us; the very bytes to return where they mean what is left.
-        wired: what was merged.
-
-    Raises:
-        StateError: it can't be parsed.
-    """
+def _unwired(path: str, found: bytes, wired: Wired) -> bytes:
     if path == wired.containerd_config:
-        document, earlier = toml.loads(found, path), toml.loads(before, path)
-        _unmerge_containerd(document, earlier, wired)
-        if not earlier and document.keys() == {"version"}:
-            # Ours too: a file that said nothing had none.
-            document.clear()
-        return before if document == earlier else toml.dumps(document)
-    document, earlier = _json(found, path), _json(before, path)
-    if path == paths.NODECONFIG_CACHE:
-        _unmerge_cache(document, earlier, wired)
-    else:
-        _unmerge(document, earlier, {kubelet.ENDPOINT: f"unix://{wired.address}"})
-        _unmerge(document, earlier, {kubelet.ENDPOINT: paths.CONTAINERD_ENDPOINT})
-    return before if document == earlier else (json.dumps(document, indent=4) + "\n").encode()
+        return containerd_text.unwired(found)
+    if path == paths.NODECONFIG_CACHE or kubelet.endpoint_in(found) != f"unix://{wired.address}":
+        return found
+    return kubelet.with_endpoint(found, paths.CONTAINERD_ENDPOINT, path)
+
+
+def _differs_by_ours(path: str, found: bytes, saved: bytes, wired: Wired) -> bool:
+    """Whether a file says what its saved copy says, our part apart; not where that can't be told."""
+    try:
+        if path == wired.containerd_config:
+            merged = containerd.with_soci(saved, wired.dialect, wired.address, wired.root, path)
+            return toml.loads(found, path) == toml.loads(merged, path)
+        if path == paths.NODECONFIG_CACHE:
+            return _others_part(found, path) == _others_part(saved, path)
+        merged = kubelet.with_endpoint(saved or b"{}", f"unix://{wired.address}", path)
+        return _json(found, path) == _json(merged, path)
+    except BootstrapError:
+        return False
+
+
+def _others_part(cache: bytes, path: str) -> dict[str, Any]:
+    """A NodeConfig without the parts that nodeadm merges our drop-in into."""
+    document = _json(cache, path)
+    spec = document.get("spec")
+    if isinstance(spec, dict):
+        document["spec"] = {
+            key: value for key, value in spec.items() if key not in {"containerd", "kubelet", "featureGates"}
+        }
+    return document
 
 
 def of_others(path: str, found: bytes | None, before: bytes, wired: Wired | None) -> bytes:
@@ -123,29 +117,23 @@ def of_others(path: str, found: bytes | None, before: bytes, wired: Wired | None
     """
     if wired is None or found is None:
         return b""
-    data = without_ours(path, found, before, wired)
+    data = _without_ours(path, found, before, wired)
     return b"" if data == before or wired.address.encode() in data else data
 
 
-def _unmerge_containerd(document: dict[str, Any], earlier: dict[str, Any], wired: Wired) -> None:
-    # Whichever dialect ours was in: nodeadm has containerd migrate the older one.
-    for dialect in ("v2", "v3"):
-        ours = containerd.keys(dialect, wired.address, wired.root)
-        _unmerge(document, earlier, ours)
-
-
-def _unmerge_cache(document: dict[str, Any], earlier: dict[str, Any], wired: Wired) -> None:
-    spec, before = _below(document, "spec"), _below(earlier, "spec")
-    own, owns = _below(spec, "containerd"), _below(before, "containerd")
-    tables = toml.loads(str(own.get("config") or "").encode(), paths.NODECONFIG_CACHE)
-    tables_before = toml.loads(str(owns.get("config") or "").encode(), paths.NODECONFIG_CACHE)
-    _unmerge_containerd(tables, tables_before, wired)
-    text = owns.get("config") if tables == tables_before else toml.dumps(tables).decode()
-    _unmerge(spec, before, {"containerd": {"config": own.get("config")}})
-    if text:
-        spec.setdefault("containerd", {})["config"] = text
-    ours = {kubelet.ENDPOINT: f"unix://{wired.address}"}
-    _unmerge(spec, before, {"kubelet": {"config": ours}, "featureGates": {GATE: False}})
+def _without_ours(path: str, found: bytes, before: bytes, wired: Wired) -> bytes:
+    if path == wired.containerd_config:
+        document, earlier = toml.loads(found, path), toml.loads(before, path)
+        for dialect in ("v2", "v3"):
+            _unmerge(document, earlier, containerd.keys(dialect, wired.address, wired.root))
+        if not earlier and document.keys() == {"version"}:
+            # Ours too: a file that said nothing had none.
+            document.clear()
+        return before if document == earlier else toml.dumps(document)
+    document, earlier = _json(found, path), _json(before, path)
+    _unmerge(document, earlier, {kubelet.ENDPOINT: f"unix://{wired.address}"})
+    _unmerge(document, earlier, {kubelet.ENDPOINT: paths.CONTAINERD_ENDPOINT})
+    return before if document == earlier else (json.dumps(document, indent=4) + "\n").encode()
 
 
 def _unmerge(document: dict[str, Any], earlier: dict[str, Any], ours: dict[str, Any]) -> None:
@@ -162,11 +150,6 @@ def _unmerge(document: dict[str, Any], earlier: dict[str, Any], ours: dict[str, 
                 document[key] = before
             else:
                 document.pop(key, None)
-
-
-def _below(parent: dict[str, Any], key: str) -> dict[str, Any]:
-    found = parent.get(key)
-    return found if isinstance(found, dict) else {}
 
 
 def _json(data: bytes, path: str) -> dict[str, Any]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from soci_bootstrap import paths
-from soci_bootstrap.apply.nodeadm_files import of_others, unmerged, without_ours
+from soci_bootstrap.apply.nodeadm_files import of_others, put_back
+from soci_bootstrap.configfiles import containerd_text
 from soci_bootstrap.errors import RefusedError
+from soci_bootstrap.plan.steps import Step
 from soci_bootstrap.rollback.node import Runtime, holds_snapshots, remove_runtime_files
+from soci_bootstrap.runtime.unwire import restorable, restore_unwired
 from soci_bootstrap.state.backups import remove_record, restore, sweep
 from soci_bootstrap.state.ownership import PathState, state_of
 from soci_bootstrap.state.record import Before, Outcome, Phase, Record, save
@@ -17,15 +20,6 @@ from soci_bootstrap.system import System
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
 from soci_bootstrap.system.systemd import has_systemd
-
-
-@dataclass(frozen=True)
-class Done:
-    """One thing that rollback did, or found done."""
-
-    name: str
-    path: str | None
-    changed: bool
 
 
 class Rollback:
@@ -50,7 +44,7 @@ class Rollback:
         self.record = record
         self.force = force
         self.wired: Wired | None = wired_from_json(record.wiring)
-        self.steps: list[Done] = []
+        self.steps: list[Step] = []
         self.notes: list[str] = []
         running = has_systemd(system)
         self._runtime = Runtime(system, console, deadline, record, self.wired) if running else None
@@ -70,7 +64,7 @@ class Rollback:
         changed = [
             path
             for path in sorted(self.record.managed)
-            if path in self.record.before and state_of(self.system, self.record, path) is PathState.MODIFIED
+            if path in self.record.managed and state_of(self.system, self.record, path) is PathState.MODIFIED
         ]
         if changed and not self.force:
             raise RefusedError(
@@ -85,13 +79,14 @@ class Rollback:
         if self.wired is None:
             return ""
         path = self.wired.containerd_config
-        found = self.system.read(path) or b""
-        before = self._before(path)
-        if self._is_nodeadms(path):
-            found = without_ours(path, found, before, self.wired)
-        elif path in self.record.before and state_of(self.system, self.record, path) in _PUT_BACK:
-            found = before
-        return _named(found)
+        if path in self.record.managed and state_of(self.system, self.record, path) in _PUT_BACK:
+            found = self._before(path)
+        else:
+            found = restorable(self.system).get(path) or self.system.read(path) or b""
+            if self.wired.mode == "nodeadm":
+                # Where it is not the saved copy, it is what nodeadm wrote, unwired.
+                found = containerd_text.unwired(found)
+        return containerd_text.named([found.decode("utf-8", "replace")])
 
     # -- the way back -------------------------------------------------------------------------
 
@@ -99,15 +94,18 @@ class Rollback:
         """All of it.
 
         Raises:
-            BootstrapError: something can't be put back; everything before it is.
+            WorkloadsError: workloads came to run on SOCI since ``refuse``; nothing was changed.
+        BootstrapError: something can't be put back; everything before it is.
         """
-        self._begin()
         if self._runtime is not None:
-            self._runtime.quiesce()
+            # While the record still says that the node is wired: a workload that came ends it here.
+            self._runtime.quiesce(force=self.force)
+        self._begin()
+        self.notes += restore_unwired(self.system)
         self._restore_phase(Phase.WIRING)
         self._restore_nodeadms()
         if self._runtime is not None:
-            self._runtime.clean_images()
+            self.notes += self._runtime.clean_images()
             self._runtime.stop_units()
         self._restore_phase(Phase.CONFIGURATION)
         if self._runtime is not None:
@@ -119,10 +117,7 @@ class Rollback:
 
     def _begin(self) -> None:
         sweep(self.system, (paths.RECORD, paths.HEALTH, *self.record.before), hooks=True)
-        active = dict(self.record.units_active)
-        if self._runtime is not None:
-            active.update(self._runtime.to_start_again())
-        self.record = replace(self.record, outcome=Outcome.ROLLING_BACK, units_active=active)
+        self.record = replace(self.record, outcome=Outcome.ROLLING_BACK)
         save(self.system, self.record)
 
     def _restore_phase(self, phase: Phase) -> None:
@@ -132,7 +127,7 @@ class Rollback:
                 continue
             found = state_of(self.system, self.record, path)
             if found not in _PUT_BACK or self._is_before(path):
-                self.steps.append(Done("restore", path, changed=False))
+                self.steps.append(Step("restore", path, changed=False))
                 continue
             self.console.debug(f"restoring {path}")
             merged = managed[path].merged and found is PathState.INSTALLED
@@ -143,7 +138,7 @@ class Rollback:
                 self.notes.append(f"{path}: our part is out of it; what others changed in it since stays")
             else:
                 restore(self.system, self.record, path)
-            self.steps.append(Done("restore", path, changed=True))
+            self.steps.append(Step("restore", path, changed=True))
 
     def _is_before(self, path: str) -> bool:
         """Whether there is nothing to do: install wanted the very thing that stood there."""
@@ -154,16 +149,18 @@ class Rollback:
         """Take our part out of what nodeadm wrote; on a node that is running, nobody else would."""
         if self.wired is None or self.wired.mode != "nodeadm" or not self.system.live:
             return
-        before = {path: self._before(path) for path in self.record.before if self._is_nodeadms(path)}
-        for path, data in list(unmerged(self.system, self.wired, before)):
+        before = {path: self._before(path) for path in self.record.before.keys() - self.record.managed.keys()}
+        for path, data, saved in list(put_back(self.system, self.wired, before)):
             changed = data != self.system.read(path)
-            if data is None:
-                self.system.remove(path)
-                self.system.rmdir(self.wired.kubelet_dir)
-            elif changed:
+            if changed:
                 entry = self.system.entry(path)
                 self.system.write(path, data, entry.mode, entry.uid, entry.gid, entry.label)
-            self.steps.append(Done("unmerge", path, changed=changed))
+            if not saved:
+                self.notes.append(
+                    f"{path} is not as it was, since more than our part of it changed: it leads to SOCI no "
+                    "more, and nodeadm writes it anew at the next boot"
+                )
+            self.steps.append(Step("unmerge", path, changed=changed))
 
     def _remove_root(self) -> None:
         """What SOCI made itself, where nothing refers to it any more: its root, and its own store."""
@@ -176,7 +173,7 @@ class Rollback:
                 unused = self._runtime.root_is_free()
             if unused:
                 self.system.rmtree(root)
-                self.steps.append(Done("remove", root, changed=True))
+                self.steps.append(Step("remove", root, changed=True))
             else:
                 self.notes.append(f"{root} stays: containerd's database may refer to what is in it")
 
@@ -186,14 +183,11 @@ class Rollback:
         own = [path for path in reversed(self.record.directories) if not paths.STATE.startswith(f"{path}/")]
         for directory in own:
             gone = self.system.rmdir(directory)
-            self.steps.append(Done("remove", directory, changed=gone))
+            self.steps.append(Step("remove", directory, changed=gone))
         remove_record(self.system, self.record)
-        self.steps.append(Done("remove", paths.STATE, changed=True))
+        self.steps.append(Step("remove", paths.STATE, changed=True))
 
     # -- what is known ------------------------------------------------------------------------
-
-    def _is_nodeadms(self, path: str) -> bool:
-        return path in self.record.before and path not in self.record.managed
 
     def _before(self, path: str) -> bytes:
         before = self.record.before.get(path)
@@ -205,11 +199,3 @@ class Rollback:
 
 _PUT_BACK = {PathState.INSTALLED, PathState.MODIFIED}
 """What is restored; changes of others only get this far with ``--force``."""
-
-
-def _named(config: bytes) -> str:
-    from soci_bootstrap.configfiles import containerd_text
-    from soci_bootstrap.configfiles.containerd_text import KEY, TABLES
-
-    named = containerd_text.values(config.decode("utf-8", "replace"), KEY, TABLES)
-    return named[-1] if named else "overlayfs"

@@ -10,22 +10,28 @@ from soci_bootstrap.runtime import mounts, pods, probe
 from soci_bootstrap.runtime.ctr import Ctr
 from soci_bootstrap.runtime.images import fit_images
 from soci_bootstrap.runtime.pods import Running
-from soci_bootstrap.runtime.switch import Switch
+from soci_bootstrap.runtime.switch import (
+    IMAGES_SECONDS,
+    Switch,
+    kubelet_is_noted,
+    start_kubelet_if_noted,
+)
 from soci_bootstrap.runtime.unwire import snapshotter
 from soci_bootstrap.state import health
-from soci_bootstrap.state.record import Outcome, Record
+from soci_bootstrap.state.record import Record
 from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system import System
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
 from soci_bootstrap.system.systemd import Systemd, has_systemd
 
-_IMAGES_SECONDS = 30.0
 _ANSWER_SECONDS = 1.0
 
 
 class Runtime:
-    """What runs, and bringing it back: observe, refuse, quiesce, clean, stop, restart, in that order.
+    """Rollback of running services: check workloads, stop pods, remove SOCI's snapshots, restart units.
+
+    ``observe``, ``refuse``, ``quiesce``, ``clean_images``, ``stop_units``, ``restart``: in this order.
 
     Args:
         system: the node.
@@ -47,6 +53,8 @@ class Runtime:
         self._running: tuple[Running, ...] = ()
         self._afterwards = ""
         self._up = False
+        self._stranded = False
+        self._started = False
         self._switch: Switch | None = None
         self._free = False
 
@@ -64,12 +72,11 @@ class Runtime:
         if self._wired is None:
             return
         self._running = pods.running(self._system) if self._up else ()
-        resumed = self._record.outcome is Outcome.ROLLING_BACK and bool(
-            self._record.units_active.get(paths.KUBELET_SERVICE)
-        )
-        with_soci = resumed or health.load(self._system).snapshotter == "soci" or bool(self._on_soci())
-        if self._up and afterwards != "soci" and (with_soci or self._file_says_soci()):
-            self._switch = Switch(self._system, self._console, self._deadline, kubelet=resumed)
+        ran_with_soci = health.load(self._system).snapshotter == "soci"
+        with_soci = ran_with_soci or kubelet_is_noted(self._system) or bool(self._on_soci())
+        if afterwards != "soci" and self._up and (with_soci or self._file_says_soci()):
+            self._switch = Switch(self._system, self._console, self._deadline)
+        self._stranded = afterwards != "soci" and not self._up and ran_with_soci
 
     def refuse(self, *, force: bool) -> None:
         """Raise where containers would lose the ground they stand on.
@@ -88,30 +95,46 @@ class Runtime:
                 remedy="drain the node (`kubectl drain --ignore-daemonsets`), or stop them with --force",
             )
 
-    def to_start_again(self) -> dict[str, bool]:
-        """What to remember for a rollback that goes on after this one was killed."""
-        return {paths.KUBELET_SERVICE: self._switch.kubelet} if self._switch else {}
+    def quiesce(self, *, force: bool) -> None:
+        """Where containerd changes its snapshotter: stop kubelet, look again, remove the pods.
 
-    def quiesce(self) -> None:
-        """Where containerd changes its snapshotter: stop kubelet, remove the pods."""
+        Raises:
+            WorkloadsError: workloads came to run on SOCI since ``refuse``.
+            CommandError: kubelet would not stop, or a pod would not go.
+        """
         if self._switch is not None:
-            self._switch.begin(self._running)
+            self._switch.quiesce(force=force, on="soci")
+            self._running = pods.running(self._system)
             pods.remove_pods(self._system, [one for one in self._on_soci() if not one.kind])
 
-    def clean_images(self) -> None:
+    def clean_images(self) -> list[str]:
         """With the files on their way back and SOCI still up: leave nothing of it in containerd's database.
 
-        A snapshot that containerd knows and SOCI does not would break the next install.
+        A snapshot that containerd knows and SOCI does not would break the next install; an image on SOCI
+        alone would be reported as present, and none of its containers would start.
+
+        Returns:
+            What did not work, a sentence each: it keeps nothing else from being put back.
         """
-        if not self._up or self._wired is None or self._afterwards == "soci":
-            return
-        ctr = Ctr(self._system, seconds=_IMAGES_SECONDS)
-        fit_images(self._system, ctr, self._afterwards)
-        if probe.answers(self._wired.address, _ANSWER_SECONDS):
+        if self._stranded:
+            self._console.info("starting containerd, to remove the images that only SOCI has")
+            self._started = True
+            failures = self._systemd.try_run("start", paths.CONTAINERD_SERVICE)
+            if failures:
+                return [f"images that only SOCI has stay on record: {failures[0]}"]
+        elif not self._up or self._wired is None or self._afterwards == "soci":
+            return []
+        ctr = Ctr(self._system, seconds=IMAGES_SECONDS)
+        notes = [
+            f"images that only SOCI has may stay on record: {failure}"
+            for failure in fit_images(self._system, ctr, self._afterwards)
+        ]
+        if self._wired and probe.answers(self._wired.address, _ANSWER_SECONDS):
             try:
                 ctr.remove_snapshots("soci")
             except BootstrapError as error:
                 self._console.debug(f"SOCI's snapshots stay: {error}")
+        return notes
 
     def stop_units(self) -> None:
         """Stop SOCI and its socket, while their units' files are still there."""
@@ -130,7 +153,9 @@ class Runtime:
         if self._switch is not None:
             self._console.info("restarting containerd")
             self._systemd.run("restart", paths.CONTAINERD_SERVICE)
-            self._switch.end()
+        elif self._started:
+            self._systemd.run("stop", paths.CONTAINERD_SERVICE)
+        start_kubelet_if_noted(self._system, self._systemd)
 
     def root_is_free(self) -> bool:
         """Whether nothing refers to what lies in SOCI's root."""

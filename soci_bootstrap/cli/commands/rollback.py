@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from soci_bootstrap import paths
-from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.rollback.files import Done, Rollback
+from soci_bootstrap.cli.result import Result
+from soci_bootstrap.errors import BootstrapError, RefusedError
+from soci_bootstrap.plan.steps import Step, steps_to_json
+from soci_bootstrap.rollback.files import Rollback
 from soci_bootstrap.settings import Settings
 from soci_bootstrap.state.backups import sweep
 from soci_bootstrap.state.record import load
@@ -19,55 +20,13 @@ from soci_bootstrap.system.deadline import Deadline
 _NOTHING = "nothing of soci-bootstrap is installed here"
 
 
-@dataclass(frozen=True)
-class RollbackResult:
-    """What `rollback` did.
-
-    Attributes:
-        outcome: ``rolled-back``, ``unchanged`` or ``failed``.
-        reason: why it failed, or why there was nothing to do.
-        steps: in order.
-        notes: what was left alone on purpose, a sentence each.
-        seconds: how long it took.
-    """
-
-    outcome: str
-    reason: str | None
-    steps: tuple[Done, ...]
-    notes: tuple[str, ...]
-    seconds: float
-
-    @property
-    def exit_status(self) -> int:
-        """0, or 1 for failed."""
-        return int(self.outcome == "failed")
-
-    @property
-    def document(self) -> Mapping[str, object]:
-        """For ``--json``."""
-        steps = [
-            {"name": step.name, **({"path": step.path} if step.path else {}), "changed": step.changed}
-            for step in self.steps
-        ]
-        return {
-            "outcome": self.outcome,
-            "reason": self.reason,
-            "steps": steps,
-            "notes": list(self.notes),
-            "seconds": round(self.seconds, 3),
-        }
-
-    @property
-    def text(self) -> str:
-        """A line for people, and what was left alone."""
-        done = sum(step.changed for step in self.steps)
-        line = f"{self.outcome}: {done} of {len(self.steps)} steps changed something, {self.seconds:.1f} s"
-        reason = [self.reason] if self.reason and not self.exit_status else []
-        return "\n".join([line, *reason, *self.notes])
-
-
-def run(settings: Settings, console: Console) -> RollbackResult:
+def run(settings: Settings, console: Console) -> Result:
     """Roll this node back, or the image below ``--root``.
+
+    Returns:
+        ``document`` has ``outcome`` (``rolled-back``, ``unchanged`` or ``failed``), ``reason`` (why it
+        failed, or why there was nothing to do), ``steps``, ``notes`` (what was left alone, a sentence
+        each) and ``seconds``.
 
     Raises:
         RefusedError: workloads run on SOCI, or someone changed files of ours since; nothing was changed.
@@ -76,26 +35,43 @@ def run(settings: Settings, console: Console) -> RollbackResult:
     started = time.monotonic()
     deadline = Deadline(settings.deadline)
     system = System(settings.root)
+    rollback: Rollback | None = None
+    reason: str | None = None
     with lock.held(system, deadline):
         record = load(system)
         if record is None:
-            cleared = _clear_unrecorded(system)
-            outcome, reason = ("rolled-back", None) if cleared else ("unchanged", _NOTHING)
-            if system.live:
-                lock.discard()
-            return RollbackResult(outcome, reason, (), (), time.monotonic() - started)
-        rollback = Rollback(system, console, deadline, record, force=settings.force)
-        rollback.refuse()
-        reason = None
-        try:
-            rollback.carry_out()
-        except BootstrapError as error:
-            reason = f"{error}; then run rollback again: it goes on from here"
-        if reason is None and system.live:
+            outcome = "rolled-back" if _clear_unrecorded(system) else "unchanged"
+            reason = _NOTHING if outcome == "unchanged" else None
+        else:
+            outcome = "rolled-back"
+            rollback = Rollback(system, console, deadline, record, force=settings.force)
+            rollback.refuse()
+            try:
+                rollback.carry_out()
+            except RefusedError:
+                raise
+            except BootstrapError as error:
+                outcome, reason = "failed", f"{error}; then run rollback again: it goes on from here"
+        if outcome != "failed" and system.live:
             lock.discard()
-    outcome = "failed" if reason else "rolled-back"
-    seconds = time.monotonic() - started
-    return RollbackResult(outcome, reason, tuple(rollback.steps), tuple(rollback.notes), seconds)
+    steps, notes = (rollback.steps, rollback.notes) if rollback else ([], [])
+    return _result(outcome, reason, steps, notes, time.monotonic() - started)
+
+
+def _result(
+    outcome: str, reason: str | None, steps: Sequence[Step], notes: Sequence[str], seconds: float
+) -> Result:
+    document = {
+        "outcome": outcome,
+        "reason": reason,
+        "steps": steps_to_json(steps),
+        "notes": list(notes),
+        "seconds": round(seconds, 3),
+    }
+    done = sum(step.changed for step in steps)
+    line = f"{outcome}: {done} of {len(steps)} steps changed something, {seconds:.1f} s"
+    told = [reason] if reason and outcome != "failed" else []
+    return Result(int(outcome == "failed"), document, "\n".join([line, *told, *notes]))
 
 
 def _clear_unrecorded(system: System) -> bool:

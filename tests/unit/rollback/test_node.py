@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from soci_bootstrap.configfiles import containerd
 from soci_bootstrap.errors import BootstrapError, WorkloadsError
-from soci_bootstrap.paths import NODEADM_DROPIN
+from soci_bootstrap.paths import NODEADM_DROPIN, SOCI_ADDRESS
 from soci_bootstrap.rollback.files import Rollback
 from soci_bootstrap.runtime import probe
+from soci_bootstrap.runtime.switch import note_kubelet_stopped
 from soci_bootstrap.state import health
 from soci_bootstrap.state.health import State
 from soci_bootstrap.state.record import Outcome, load
@@ -39,8 +41,13 @@ class Running(Machine):
             "soci-snapshotter.service",
         }
         self.fails = ""
-        text = trees.CONTAINERD_TOML.replace("= true\n", '= true\n  snapshotter = "soci"\n', 1)
-        trees.put(self.root, CONTAINERD, text, 0o600)
+        record = load(self.node)
+        assert record is not None
+        dialect, root = record.wiring["dialect"], record.wiring["root"]
+        before = trees.CONTAINERD_TOML.encode()
+        trees.put(
+            self.root, CONTAINERD, containerd.with_soci(before, dialect, SOCI_ADDRESS, root, "x"), 0o600
+        )
         health.save(self.node, State(snapshotter="soci"))
         monkeypatch.setattr(probe, "answers", lambda address, seconds: "soci-snapshotter.service" in self.up)
         self.node.programs.update(
@@ -151,8 +158,65 @@ def test_workloads_that_a_containerd_that_is_down_does_not_name(running: Running
 
 def test_a_node_whose_containerd_is_down_stays_so(running: Running) -> None:
     running.up -= {"containerd.service", "kubelet.service"}
+    running.node.programs["ctr -n k8s.io images rm"] = b""
+    running.node.programs["ctr -n k8s.io images check"] = b"REF UNPACKED\na:1 false\n"
     running.roll_back()
-    assert running.did() == [call for call in WHOLE if "containerd" not in call and "kubelet" not in call]
+    assert running.did() == [
+        "systemctl start containerd.service",
+        *[call for call in WHOLE if "containerd" not in call and "kubelet" not in call],
+        "systemctl stop containerd.service",
+    ]
+    # Else they would be reported as present when it starts, and none of their containers would.
+    assert "ctr -n k8s.io images rm a:1" in running.node.calls
+    assert not running.up & {"containerd.service", "kubelet.service"}
+    assert running.left() == []
+
+
+def test_a_containerd_that_does_not_start_keeps_nothing_from_being_put_back(running: Running) -> None:
+    running.up -= {"containerd.service", "kubelet.service"}
+    running.fails = "start containerd.service"
+    rollback = running.roll_back()
+    assert any("stay on record" in note and "start containerd" in note for note in rollback.notes)
+    assert running.left() == []
+
+
+def test_where_containerd_never_ran_with_soci_it_is_not_started(running: Running) -> None:
+    running.up -= {"containerd.service", "kubelet.service"}
+    health.save(running.node, State(snapshotter="overlayfs"))
+    running.roll_back()
+    assert not any("containerd" in call for call in running.did())
+
+
+def test_one_odd_image_breaks_no_rollback(running: Running) -> None:
+    """Nor does a clean-up that fails altogether."""
+    running.node.programs["ctr -n k8s.io images check"] = 1
+    rollback = running.roll_back()
+    assert running.did() == WHOLE
+    assert any("may stay on record" in note for note in rollback.notes)
+    assert running.left() == []
+
+
+def test_a_workload_that_came_since_ends_it_with_nothing_changed(running: Running) -> None:
+    asked: list[str] = []
+
+    def tasks(_: list[str]) -> bytes:
+        asked.append("")
+        return b"TASK PID STATUS\n" + (b"a 7 RUNNING\n" if len(asked) > 1 else b"")
+
+    running.runs("web-0")
+    running.node.programs["ctr -n k8s.io tasks ls"] = tasks
+    before = trees.content(running.root, apart=("/run/soci-bootstrap",))
+    with pytest.raises(WorkloadsError, match="pod default/web-0"):
+        running.roll_back()
+    assert running.did() == ["systemctl stop kubelet.service", "systemctl start kubelet.service"]
+    assert trees.differences(before, trees.content(running.root, apart=("/run/soci-bootstrap",))) == []
+
+
+def test_a_kubelet_that_a_killed_install_stopped_runs_again(running: Running) -> None:
+    running.up.discard("kubelet.service")
+    note_kubelet_stopped(running.node)
+    running.roll_back()
+    assert "kubelet.service" in running.up
     assert running.left() == []
 
 

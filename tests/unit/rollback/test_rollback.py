@@ -10,19 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from soci_bootstrap.apply.nodeadm_files import without_ours
-from soci_bootstrap.cli.commands.rollback import RollbackResult
+from soci_bootstrap.apply.nodeadm_files import _without_ours, put_back
 from soci_bootstrap.configfiles import toml
 from soci_bootstrap.errors import RefusedError
-from soci_bootstrap.paths import NODEADM_DROPIN, NODECONFIG_CACHE, RECORD
+from soci_bootstrap.paths import CONTAINERD_ENDPOINT, NODEADM_DROPIN, NODECONFIG_CACHE, RECORD
 from soci_bootstrap.runtime.unwire import unwire
 from soci_bootstrap.state.record import load
 from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.state.wiring import from_json as wired_from_json
 from soci_bootstrap.system import System
 from tests.support import trees
-from tests.support.nodes import captured
-from tests.support.results import install, rollback
+from tests.support.nodes import Node, captured, write
+from tests.support.results import Done, install, rollback
 from tests.support.trees import content, differences
 
 SERVICE = "etc/systemd/system/soci-snapshotter.service"
@@ -62,7 +61,7 @@ def attributes(root: Path) -> dict[str, object]:
     }
 
 
-def roll_back(root: Path, *words: str) -> RollbackResult:
+def roll_back(root: Path, *words: str) -> Done:
     return rollback.run(trees.settings("rollback", "--root", str(root), *words), trees.QUIET)
 
 
@@ -266,7 +265,7 @@ def test_a_failure_says_so_and_the_next_rollback_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(os, "rename", rename)
         done = roll_back(root)
-    assert (done.outcome, done.exit_status, done.document["outcome"]) == ("failed", 1, "failed")
+    assert (done.exit_status, done.outcome) == (1, "failed")
     assert "No space left" in str(done.reason)
     assert (root / RECORD[1:]).exists()
     assert (root / CONTAINERD).read_text() == trees.CONTAINERD_TOML
@@ -286,6 +285,7 @@ address = "/run/s.sock"
 [proxy_plugins.soci.exports]
 root = "/var/lib/s"
 """
+KUBELET = '{"imageServiceEndpoint": "unix:///run/s.sock", "maxPods": 3}'
 
 
 @pytest.mark.parametrize(
@@ -304,7 +304,7 @@ root = "/var/lib/s"
             OURS.format(more="max = 3"),
             "[plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'stargz'\n",
             '[plugins."io.containerd.cri.v1.images"]\nsnapshotter = "stargz"\nmax = 3\n',
-            id="another drop-in's keys stay, the old snapshotter comes back",
+            id="others' keys stay, the old snapshotter comes back",
         ),
         pytest.param(
             "/c.toml",
@@ -313,30 +313,91 @@ root = "/var/lib/s"
             "",
             id="after failing open",
         ),
+        pytest.param("/k.json", KUBELET, "", '{\n    "maxPods": 3\n}\n', id="kubelet"),
+    ],
+)
+def test_our_part_comes_out_of_what_we_merged_into(path: str, found: str, before: str, after: str) -> None:
+    assert _without_ours(path, found.encode(), before.encode(), WIRED).decode() == after
+
+
+CACHE = {
+    "spec": {
+        "containerd": {"config": OURS.format(more="")},
+        "kubelet": {"config": {"imageServiceEndpoint": "unix:///run/s.sock"}},
+        "featureGates": {"FastImagePull": False},
+        "cluster": {"name": "one"},
+    }
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "found", "before", "after"),
+    [
         pytest.param(
-            "/k.json",
-            '{"imageServiceEndpoint": "unix:///run/s.sock", "maxPods": 3}',
-            "",
-            '{\n    "maxPods": 3\n}\n',
-            id="kubelet",
+            "/c.toml", OURS.format(more="max = 3"), "# mine\nversion = 3\n", None, id="somebody changed more"
         ),
+        pytest.param("/c.toml", OURS.format(more="max = 3"), None, None, id="no saved copy"),
+        pytest.param(
+            "/c.toml",
+            "version = 3\n" + OURS.format(more="max = 3"),
+            "version = 3\n[plugins.'io.containerd.cri.v1.images']\nmax = 3 # mine\n",
+            "version = 3\n[plugins.'io.containerd.cri.v1.images']\nmax = 3 # mine\n",
+            id="the saved copy",
+        ),
+        pytest.param("/k.json", KUBELET, '{"maxPods":3}', '{"maxPods":3}', id="kubelet's saved copy"),
+        pytest.param("/k.json", KUBELET, "{", None, id="one that can't be compared"),
         pytest.param(
             NODECONFIG_CACHE,
-            json.dumps(
-                {
-                    "spec": {
-                        "containerd": {"config": OURS.format(more="")},
-                        "kubelet": {"config": {"imageServiceEndpoint": "unix:///run/s.sock"}},
-                        "featureGates": {"FastImagePull": False},
-                        "cluster": {"name": "one"},
-                    }
-                }
-            ),
+            json.dumps(CACHE),
             '{"spec": {"cluster": {"name": "one"}, "featureGates": {"FastImagePull": true}}}',
             '{"spec": {"cluster": {"name": "one"}, "featureGates": {"FastImagePull": true}}}',
             id="nodeadm's cache",
         ),
+        pytest.param(
+            NODECONFIG_CACHE,
+            json.dumps(CACHE),
+            '{"spec": {"cluster": {"name": "two"}}}',
+            None,
+            id="another's",
+        ),
     ],
 )
-def test_our_part_comes_out_of_what_nodeadm_wrote(path: str, found: str, before: str, after: str) -> None:
-    assert without_ours(path, found.encode(), before.encode(), WIRED).decode() == after
+def test_nodeadms_files_are_the_saved_copies_or_unwired(
+    path: str, found: str, before: str | None, after: str | None, tmp_path: Path
+) -> None:
+    node = Node(write(tmp_path, {path: found}))
+    ((where, data, saved),) = put_back(node, WIRED, {path: before.encode()} if before is not None else {})
+    assert (where, saved) == (path, after is not None)
+    if after is not None:
+        assert data.decode() == after
+    elif path == NODECONFIG_CACHE:
+        assert data.decode() == found
+    elif path == "/k.json":
+        assert json.loads(data) == {"imageServiceEndpoint": CONTAINERD_ENDPOINT, "maxPods": 3}
+    else:
+        assert data.decode() == found.replace('"soci"', '"overlayfs"')
+
+
+def test_nodeadms_files_without_our_part_are_left_alone(tmp_path: Path) -> None:
+    node = Node(write(tmp_path, {"/c.toml": "version = 3\n", "/k.json": "{", NODECONFIG_CACHE: "{}"}))
+    assert list(put_back(node, WIRED, {"/c.toml": b""})) == []
+
+
+def test_what_failing_open_changed_of_others_comes_back(
+    tmp_path: Path, run_install: Callable[..., str]
+) -> None:
+    """--wiring none: containerd's configuration is the user's."""
+    root = trees.eks(tmp_path / "node", dropins=False)
+    users = trees.CONTAINERD_TOML.replace("= true\n", "= true\n  snapshotter = 'soci'\n", 1)
+    trees.put(root, CONTAINERD, users)
+    before = content(root)
+    run_install(root, "--wiring", "none")
+    system = System(str(root), tag="hook")
+    record = load(system)
+    assert record is not None
+    wired = wired_from_json(record.wiring)
+    assert wired is not None
+    assert unwire(system, wired) == []
+    assert (root / CONTAINERD).read_text() != users
+    assert roll_back(root).outcome == "rolled-back"
+    assert differences(before, content(root)) == []
