@@ -96,8 +96,8 @@ class Runner:
     def run(self, root: Path, command: str, *words: str, newer: bool = False) -> str:
         if command == "rollback":
             result = rollback.run(trees.settings(command, "--root", str(root), *words), trees.QUIET)  # type: ignore[arg-type]
-            assert result.exit_status == 0, result.reason
-            return result.outcome
+            assert result.exit_status == 0, result.document
+            return str(result.document["outcome"])
         tarball, digest = self.releases[newer]
         version = "0.15.0" if newer else "0.14.1"
         line = ("--root", str(root), "--tarball", tarball, "--sha256", digest, "--soci-version", version)
