@@ -13,7 +13,8 @@ from soci_bootstrap.runtime.unwire import snapshotter
 from soci_bootstrap.state import health
 from soci_bootstrap.state.record import Phase, Record
 from soci_bootstrap.state.wiring import Wired, WiringMode
-from soci_bootstrap.system import System, systemd
+from soci_bootstrap.system import System
+from soci_bootstrap.system.systemd import Systemd
 
 STAGED = "takes effect at the next boot"
 _UP = frozenset({"active", "reloading", "activating"})
@@ -46,7 +47,7 @@ def effect(system: System, facts: Facts, wired: Wired, record: Record | None, *,
         unit is None
         or unit.active not in _UP
         or wired.mode is WiringMode.NONE
-        or systemd.nodeadm_is_due(system)
+        or Systemd(system).nodeadm_is_due()
     ):
         return Effect.WITH_START
     if not pending and snapshotter(system, wired) == "soci" and _ran_with_soci(system, record):

@@ -9,7 +9,7 @@ from soci_bootstrap.plan.steps import Action
 from soci_bootstrap.runtime.switch import Switch
 from soci_bootstrap.runtime.unwire import snapshotter
 from soci_bootstrap.state.wiring import Wired
-from soci_bootstrap.system.systemd import Systemctl
+from soci_bootstrap.system.systemd import Systemd
 
 
 class ServiceChanges:
@@ -23,7 +23,7 @@ class ServiceChanges:
     """
 
     def __init__(self, context: Context) -> None:
-        self.systemctl = Systemctl(context.system, context.deadline)
+        self.systemctl = Systemd(context.system, context.deadline)
         self._context = context
         self._reloaded = False
         self._started: list[str] = []

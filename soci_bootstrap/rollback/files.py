@@ -14,7 +14,7 @@ from soci_bootstrap.runtime.unwire import restorable, restore_unwired
 from soci_bootstrap.state.backups import remove_record, restore, sweep
 from soci_bootstrap.state.ownership import PathState, state_of
 from soci_bootstrap.state.record import Before, Outcome, Phase, Record, save
-from soci_bootstrap.state.wiring import Wired
+from soci_bootstrap.state.wiring import Wired, WiringMode
 from soci_bootstrap.state.wiring import from_json as wired_from_json
 from soci_bootstrap.system import System
 from soci_bootstrap.system.console import Console
@@ -83,7 +83,7 @@ class Rollback:
             found = self._before(path)
         else:
             found = restorable(self.system).get(path) or self.system.read(path) or b""
-            if self.wired.mode == "nodeadm":
+            if self.wired.mode is WiringMode.NODEADM:
                 # Where it is not the saved copy, it is what nodeadm wrote, unwired.
                 found = containerd_text.unwired(found)
         return containerd_text.named([found.decode("utf-8", "replace")])
@@ -147,7 +147,7 @@ class Rollback:
 
     def _restore_nodeadms(self) -> None:
         """Take our part out of what nodeadm wrote; on a node that is running, nobody else would."""
-        if self.wired is None or self.wired.mode != "nodeadm" or not self.system.live:
+        if self.wired is None or self.wired.mode is not WiringMode.NODEADM or not self.system.live:
             return
         before = {path: self._before(path) for path in self.record.before.keys() - self.record.managed.keys()}
         for path, data, saved in list(put_back(self.system, self.wired, before)):

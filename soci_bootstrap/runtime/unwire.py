@@ -20,7 +20,7 @@ from soci_bootstrap.configfiles.kubelet import ENDPOINT
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.state import health
 from soci_bootstrap.state.health import Unwired
-from soci_bootstrap.state.wiring import Wired
+from soci_bootstrap.state.wiring import Wired, WiringMode
 from soci_bootstrap.system import System
 
 _IMPORTS = re.compile(r"^[ \t]*imports\s*=\s*\[([^\]]*)\]", re.MULTILINE)
@@ -134,7 +134,7 @@ def _write_over(system: System, path: str, data: bytes) -> None:
 
 
 def _replace_dropin(system: System, wired: Wired) -> None:
-    if wired.mode in {"direct", "none"}:
+    if wired.mode in {WiringMode.DIRECT, WiringMode.NONE}:
         return
     if not wired.fallback:
         system.remove(paths.NODEADM_DROPIN)

@@ -20,6 +20,8 @@ class WiringMode(str, Enum):
     """Merged into their own files."""
     NONE = "none"
     """The user's to wire."""
+    UNKNOWN = "unknown"
+    """No record that can be read tells."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ def from_json(document: Mapping[str, object]) -> Wired | None:
 
 
 WELL_KNOWN = Wired(
-    mode="unknown",
+    mode=WiringMode.UNKNOWN,
     dialect="v3",
     address=paths.SOCI_ADDRESS,
     root=paths.SOCI_ROOT,
@@ -98,4 +100,5 @@ def read_wired(system: System) -> Wired | None:
         return WELL_KNOWN
     fields = asdict(WELL_KNOWN)
     known = {name: value for name, value in wiring.items() if type(value) is type(fields.get(name))}
-    return Wired(**{**fields, **known})
+    modes = [mode for mode in WiringMode if mode == wiring.get("mode")]
+    return Wired(**{**fields, **known, "mode": modes[0] if modes else WiringMode.UNKNOWN})

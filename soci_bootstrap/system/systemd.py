@@ -153,17 +153,3 @@ def blocks(said: str) -> tuple[Mapping[str, str], ...]:
         for block in said.split("\n\n")
     )
     return tuple(values for values in found if values)
-
-
-Systemctl = Systemd
-"""Until `apply` says ``Systemd``."""
-
-
-def unit_states(system: System) -> dict[str, UnitState]:
-    """The states of all units that matter, for callers without a deadline."""
-    return Systemd(system).unit_states()
-
-
-def nodeadm_is_due(system: System) -> bool:
-    """Whether this boot's nodeadm-run is still to come, for callers without a deadline."""
-    return Systemd(system).nodeadm_is_due()

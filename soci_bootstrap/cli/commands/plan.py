@@ -22,7 +22,7 @@ from soci_bootstrap.state.record import Record, load
 from soci_bootstrap.system import System, resources
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
-from soci_bootstrap.system.systemd import UnitState, unit_states
+from soci_bootstrap.system.systemd import Systemd, UnitState
 from soci_bootstrap.system.tree import ABSENT, Entry
 
 PENDING = 3
@@ -178,7 +178,7 @@ def _result(preview: _Preview, settings: Settings, diffs: dict[str, str], unseen
 
 def _units(system: System, unseen: list[str]) -> dict[str, UnitState]:
     try:
-        return unit_states(system)
+        return Systemd(system).unit_states()
     except (CommandError, StateError) as error:
         unseen.append(str(error))
         return {}

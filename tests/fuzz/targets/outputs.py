@@ -36,7 +36,7 @@ def one(data: bytes) -> None:
         lambda: pods._container("k8s.io", "a", data).label,
         lambda: Ctr(system).unusable_images("soci"),
         lambda: Ctr(system).remove_snapshots("soci"),
-        lambda: systemd.nodeadm_is_due(system),
+        lambda: systemd.Systemd(system).nodeadm_is_due(),
         lambda: health.load(system),
         lambda: mounts.on_snapshotter(system, "/var/lib/soci"),
         lambda: mounts.mount_points(system),

@@ -82,9 +82,9 @@ READERS: Mapping[str, Callable[[Path, bytes], object]] = {
     "ctr images": lambda root, output: Ctr(Node(root, {"ctr": output})).unusable_images("soci"),
     "ctr snapshots": lambda root, output: Ctr(Node(root, {"ctr": output})).remove_snapshots("soci"),
     "ctr containers": lambda root, output: Ctr(Node(root, {"ctr": output})).containers(of_pods=True),
-    "systemctl show of nodeadm-run": lambda root, output: systemd.nodeadm_is_due(
+    "systemctl show of nodeadm-run": lambda root, output: systemd.Systemd(
         Node(root, {"systemctl": output})
-    ),
+    ).nodeadm_is_due(),
     "mountinfo": lambda root, output: mounts.on_snapshotter(
         Node(write(root, {"/proc/self/mountinfo": output})), "/var/lib/containerd/soci"
     ),
