@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from soci_bootstrap import paths
 from soci_bootstrap.hooks import fail_open, guard, verify
 from soci_bootstrap.paths import CONTAINERD_ENDPOINT
-from soci_bootstrap.state.wiring import Wired
+from soci_bootstrap.state.wiring import Wired, WiringMode
 from soci_bootstrap.system.deadline import Deadline
 from soci_bootstrap.system.programs import Completed
 from tests.support.daemons import listening
@@ -48,7 +48,7 @@ class Hook:
         self.owed = self.root / "run/soci-bootstrap/restart-owed"
         self.stack = ExitStack()
         self.wired = Wired(
-            mode="direct",
+            mode=WiringMode.DIRECT,
             dialect="v3",
             address=str(self.address),
             root=ROOT,

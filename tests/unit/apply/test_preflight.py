@@ -110,6 +110,7 @@ def test_no_place_for_its_scratch_root(tmp_path, monkeypatch) -> None:
         run("/none")
 
 
+@pytest.mark.subprocess
 def test_no_umask_plays_a_part_in_our_directory(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(paths, "RUN", str(tmp_path / "run"))
     before = os.umask(0)

@@ -16,7 +16,7 @@ from soci_bootstrap.errors import RefusedError
 from soci_bootstrap.paths import CONTAINERD_ENDPOINT, NODEADM_DROPIN, NODECONFIG_CACHE, RECORD
 from soci_bootstrap.runtime.unwire import unwire
 from soci_bootstrap.state.record import load
-from soci_bootstrap.state.wiring import Wired
+from soci_bootstrap.state.wiring import Wired, WiringMode
 from soci_bootstrap.state.wiring import from_json as wired_from_json
 from soci_bootstrap.system import System
 from tests.support import trees
@@ -273,7 +273,7 @@ def test_a_failure_says_so_and_the_next_rollback_goes_on(
     assert differences(before, content(root)) == []
 
 
-WIRED = Wired("nodeadm", "v3", "/run/s.sock", "/var/lib/s", False, "/c.toml", "/k.json", "/k.d", "")
+WIRED = Wired(WiringMode.NODEADM, "v3", "/run/s.sock", "/var/lib/s", False, "/c.toml", "/k.json", "/k.d", "")
 OURS = """\
 [plugins."io.containerd.cri.v1.images"]
 snapshotter = "soci"

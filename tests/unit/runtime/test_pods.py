@@ -20,14 +20,22 @@ from soci_bootstrap.runtime.switch import Switch
 from soci_bootstrap.state import health
 from soci_bootstrap.state.health import State
 from soci_bootstrap.state.record import Managed, Outcome, Phase, Record
-from soci_bootstrap.state.wiring import Wired
+from soci_bootstrap.state.wiring import Wired, WiringMode
 from soci_bootstrap.system.deadline import Deadline
 from soci_bootstrap.system.systemd import Systemd, UnitState
 from tests.support import nodes, trees
 
 ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
 WIRED = Wired(
-    "direct", "v3", ADDRESS, "/var/lib/soci", False, "/etc/containerd/config.toml", "", "", fallback=""
+    WiringMode.DIRECT,
+    "v3",
+    ADDRESS,
+    "/var/lib/soci",
+    False,
+    "/etc/containerd/config.toml",
+    "",
+    "",
+    fallback="",
 )
 SOCI = '[plugins."io.containerd.cri.v1.images"]\nsnapshotter = "soci"\n'
 NOT_DUE = b"LoadState=not-found\nExecMainStartTimestampMonotonic=0\n"
@@ -156,7 +164,9 @@ AGENT = ctr("k8s.io", {"a": info("aws-node-x7k2p", "kube-system")})
 def test_effect(tmp_path, active, due, mode, config, ran, record, pending, tasks, effect) -> None:
     system = node(tmp_path, {"systemctl show": due, **tasks}, config)
     health.save(system, State(snapshotter=ran))
-    found = effect_.effect(system, facts(active), replace(WIRED, mode=mode), record, pending=pending)
+    found = effect_.effect(
+        system, facts(active), replace(WIRED, mode=WiringMode(mode)), record, pending=pending
+    )
     assert found is effect
 
 
@@ -178,7 +188,7 @@ KEPT = {NODEADM_DROPIN: Managed("file", 0o644, effect_._digest(b"{}"), phase=Pha
     ],
 )
 def test_rewires(item, mode, record, rewires) -> None:
-    assert effect_.rewires([item], replace(WIRED, mode=mode), record) is rewires
+    assert effect_.rewires([item], replace(WIRED, mode=WiringMode(mode)), record) is rewires
 
 
 # -- the switch ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from soci_bootstrap.paths import CONTAINERD_ENDPOINT, NODEADM_DROPIN
 from soci_bootstrap.runtime import unwire
 from soci_bootstrap.runtime.unwire import config_files, leads_to_soci, snapshotter
 from soci_bootstrap.state import health
-from soci_bootstrap.state.wiring import Wired, from_json
+from soci_bootstrap.state.wiring import Wired, WiringMode, from_json
 from soci_bootstrap.system import System
 from tests.support.nodes import Node, captured, write
 
@@ -18,7 +18,7 @@ CONFIG = "/etc/containerd/config.toml"
 KUBELET = "/etc/kubernetes/kubelet/config.json"
 ADDRESS = "/run/soci-snapshotter-grpc/soci-snapshotter-grpc.sock"
 WIRED = Wired(
-    mode="nodeadm",
+    mode=WiringMode.NODEADM,
     dialect="v3",
     address=ADDRESS,
     root="/var/lib/containerd/io.containerd.snapshotter.v1.soci",
@@ -28,7 +28,7 @@ WIRED = Wired(
     kubelet_dir=f"{KUBELET}.d",
     fallback='{"spec": {}}\n',
 )
-DIRECT = replace(WIRED, mode="direct", fallback="")
+DIRECT = replace(WIRED, mode=WiringMode.DIRECT, fallback="")
 STATIC = captured("containerd-nodeadm-static-soci.toml")
 ENDPOINT = captured("kubelet-40-nodeadm.conf")
 V2 = '[plugins."io.containerd.grpc.v1.cri".containerd]\nsnapshotter = "{}"\n'
@@ -127,8 +127,8 @@ def test_nodeadms_node(tmp_path) -> None:
     ("wired", "dropin"),
     [
         (replace(WIRED, fallback=""), None),
-        (replace(WIRED, mode="direct"), "wired"),
-        (replace(WIRED, mode="none"), "wired"),
+        (replace(WIRED, mode=WiringMode.DIRECT), "wired"),
+        (replace(WIRED, mode=WiringMode.NONE), "wired"),
     ],
 )
 def test_the_drop_in(tmp_path, wired, dropin) -> None:
@@ -201,7 +201,7 @@ def failed_open(tmp_path) -> Node:
     files = {CONFIG: MINE, USERS: V2.format("soci"), KUBELET: ENDPOINT}
     node = Node(write(tmp_path, files))
     (tmp_path / USERS[1:]).chmod(0o640)
-    assert unwire.unwire(node, replace(DIRECT, mode="none")) == []
+    assert unwire.unwire(node, replace(DIRECT, mode=WiringMode.NONE)) == []
     assert not leads_to_soci(node, DIRECT)
     return node
 

@@ -13,7 +13,9 @@ STOPPING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 @pytest.fixture(autouse=True)
 def _as_before():
     before = {number: signal.getsignal(number) for number in STOPPING}
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in STOPPING:
+        # The tests may run where one is ignored.
+        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
