@@ -39,7 +39,7 @@ def _restarted_lately(system: System) -> bool:
 
 
 def take_restart_request(system: System) -> bool:
-    """Whether a restart is owed, which it is from now on no more."""
+    """Take the restart that containerd is owed, once; tell whether there was one."""
     if not restart_is_owed(system):
         return False
     system.rename(paths.RESTART_OWED, paths.RESTARTED)
@@ -47,7 +47,7 @@ def take_restart_request(system: System) -> bool:
 
 
 def restart_is_owed(system: System) -> bool:
-    """Whether containerd was started without SOCI and waits for it."""
+    """Tell whether containerd was started without SOCI and waits for it."""
     return system.entry(paths.RESTART_OWED).kind != "absent"
 
 

@@ -13,6 +13,8 @@ SECONDS = 4.5
 """For all of it; containerd's drop-in kills it half a second later."""
 PATIENCE = 1.5
 """Seconds for a daemon whose start job is over: it answers at once, or it is not going to."""
+LEAST_PATIENCE = 0.1
+"""However late: a Python that took seconds to start says nothing about SOCI."""
 
 
 def guard(system: System, deadline: Deadline) -> None:
@@ -21,7 +23,7 @@ def guard(system: System, deadline: Deadline) -> None:
     if wired is None or not leads_to_soci(system, wired):
         return
     judging = deadline.earlier(RESERVE)
-    if probe.answers(wired.address, judging.limit(PATIENCE)):
+    if probe.answers(wired.address, max(LEAST_PATIENCE, judging.limit(PATIENCE))):
         return
     if mounts.on_snapshotter(system, wired.root):
         _wait_for(system, wired, judging)

@@ -19,7 +19,7 @@ from soci_bootstrap.hooks.fail_open import (
     take_restart_request,
     unwire_node,
 )
-from soci_bootstrap.hooks.guard import PATIENCE
+from soci_bootstrap.hooks.guard import LEAST_PATIENCE, PATIENCE
 from soci_bootstrap.runtime import mounts, probe
 from soci_bootstrap.runtime.ctr import Ctr
 from soci_bootstrap.runtime.images import fit_images, try_out
@@ -48,7 +48,7 @@ def verify(system: System, deadline: Deadline) -> None:
         _tell_if_overridden(system, wired, deadline, active)
         _fit(system, ctr, active)
         return
-    if not probe.answers(wired.address, judging.limit(PATIENCE)):
+    if not probe.answers(wired.address, max(LEAST_PATIENCE, judging.limit(PATIENCE))):
         # An import would only wait for the same daemon. Where the guard met it, all is said and done.
         if not restart_is_owed(system):
             _fail_without_answer(system, wired, deadline)
@@ -134,7 +134,7 @@ def _tell_if_overridden(system: System, wired: Wired, deadline: Deadline, active
 
 
 def _is_merged(system: System, wired: Wired) -> bool:
-    """Whether containerd was started with our wiring: not while staged, nor before nodeadm-run."""
+    """Tell whether containerd was started with our wiring: not while staged, nor before nodeadm-run."""
     import json
 
     try:

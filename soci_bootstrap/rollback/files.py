@@ -75,7 +75,7 @@ class Rollback:
             )
 
     def _snapshotter_afterwards(self) -> str:
-        """What containerd's configuration names once ours is out of it."""
+        """Return the snapshotter that containerd's configuration names once ours is out of it."""
         if self.wired is None:
             return ""
         path = self.wired.containerd_config
@@ -141,7 +141,7 @@ class Rollback:
             self.steps.append(Step("restore", path, changed=True))
 
     def _is_before(self, path: str) -> bool:
-        """Whether there is nothing to do: install wanted the very thing that stood there."""
+        """Tell whether there is nothing to do: install wanted the very thing that stood there."""
         entry, before = self.system.entry(path), self.record.before[path]
         return entry.kind == "absent" and before.entry.kind == "absent"
 
@@ -163,7 +163,7 @@ class Rollback:
             self.steps.append(Step("unmerge", path, changed=changed))
 
     def _remove_root(self) -> None:
-        """What SOCI made itself, where nothing refers to it any more: its root, and its own store."""
+        """Remove SOCI's root and its own store, where nothing refers to them any more."""
         roots = (self.wired.root if self.wired else "", paths.SOCI_STORE)
         for root in roots:
             if root not in self.record.directories or self.system.entry(root).kind != "dir":
@@ -198,4 +198,4 @@ class Rollback:
 
 
 _PUT_BACK = {PathState.INSTALLED, PathState.MODIFIED}
-"""What is restored; changes of others only get this far with ``--force``."""
+"""States of paths that are restored; changes of others only get this far with ``--force``."""

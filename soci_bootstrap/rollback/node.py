@@ -158,7 +158,7 @@ class Runtime:
         start_kubelet_if_noted(self._system, self._systemd)
 
     def root_is_free(self) -> bool:
-        """Whether nothing refers to what lies in SOCI's root."""
+        """Tell whether nothing refers to what lies in SOCI's root."""
         return self._free
 
     def _on_soci(self) -> tuple[Running, ...]:
@@ -169,12 +169,12 @@ class Runtime:
 
 
 def holds_snapshots(system: System, root: str) -> bool:
-    """Whether a snapshotter's root holds any; what is left of an unused one is its empty database."""
+    """Tell whether a snapshotter's root holds any; what is left of an unused one is its empty database."""
     return any(system.listdir(f"{root}{below}/snapshots") for below in ("", "/snapshotter"))
 
 
 def remove_runtime_files(system: System, address: str) -> None:
-    """What only lives in /run: our own directory, and the socket that systemd leaves behind."""
+    """Remove our own directory in /run, and the socket that systemd leaves behind there."""
     system.rmtree(paths.RUN)
     if not (has_systemd(system) and Systemd(system).is_active(paths.SOCI_SOCKET)):
         system.remove(address)

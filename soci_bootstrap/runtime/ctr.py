@@ -1,4 +1,4 @@
-"""What we ask of containerd, through the `ctr` beside it. Standard library only.
+"""containerd's own client, `ctr`, asked and told. Standard library only.
 
 Every call is bounded; a containerd that does not answer is the caller's finding, not a hang.
 """

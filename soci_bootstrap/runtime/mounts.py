@@ -9,7 +9,7 @@ _TASKS = "/io.containerd.runtime.v2.task/"
 
 
 def on_snapshotter(system: System, root: str) -> bool:
-    """Whether any running container's root file system comes from below a snapshotter's root.
+    """Tell whether any running container's root file system comes from below a snapshotter's root.
 
     A marker would go stale with the containers; their mounts live and die with them, survive a
     restart of containerd and are gone after a reboot. A pod that is up always has its sandbox's.

@@ -67,7 +67,7 @@ class Running:
 
     @property
     def is_agent(self) -> bool:
-        """Whether its pod is one of those in ``AGENTS``."""
+        """Tell whether its pod is one of those in ``AGENTS``."""
         return any(
             self.pod.startswith(known) and _SUFFIX.fullmatch(self.pod[len(known) :])
             for known in AGENTS.get(self.pod_namespace, ())
@@ -75,7 +75,7 @@ class Running:
 
     @property
     def label(self) -> str:
-        """What to call it when telling someone what to drain."""
+        """Name of its pod, or its own, for telling someone what to drain."""
         return f"pod {self.pod_namespace}/{self.pod}" if self.pod else f"container {self.space}/{self.id}"
 
 
@@ -99,7 +99,7 @@ def running(system: System) -> tuple[Running, ...]:
 
 
 def labels(found: Iterable[Running]) -> tuple[str, ...]:
-    """What these are called, each pod once."""
+    """Name these, each pod once."""
     return tuple(dict.fromkeys(container.label for container in found))
 
 
@@ -187,6 +187,6 @@ def _container(space: str, container_id: str, info: bytes) -> Running:
 
 
 def _quietly(do: Callable[..., None], *words: str, **options: bool) -> None:
-    """What is stopped or gone already is what was wanted; what is left shows when it is removed."""
+    """Do it and pass over its failure: what is left shows when it is removed."""
     with suppress(BootstrapError):
         do(*words, **options)

@@ -17,7 +17,7 @@ _PAUSE = 0.02
 
 
 def answers(path: str, seconds: float) -> bool:
-    """Whether a gRPC server answers on a Unix socket within ``seconds``, which may be tried often."""
+    """Tell whether a gRPC server answers on a Unix socket within ``seconds``, which may be tried often."""
     end = time.monotonic() + seconds
     while True:
         left = end - time.monotonic()

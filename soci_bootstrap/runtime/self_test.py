@@ -74,7 +74,7 @@ def self_test(path: str, args: Sequence[str], system: System) -> None:
 def faster_than(
     path_a: str, args_a: Sequence[str], path_b: str, args_b: Sequence[str], system: System
 ) -> bool:
-    """Whether the first decompressor beats the second here, both on the same 20 MB, taking turns.
+    """Tell whether the first decompressor beats the second here, both on the same 20 MB, taking turns.
 
     Raises:
         DecompressorError: one of them failed.

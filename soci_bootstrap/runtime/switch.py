@@ -31,7 +31,7 @@ def note_kubelet_stopped(system: System) -> None:
 
 
 def kubelet_is_noted(system: System) -> bool:
-    """Whether a run of ours stopped kubelet, and none has started it since."""
+    """Tell whether a run of ours stopped kubelet, and none has started it since."""
     return system.entry(paths.KUBELET_STOPPED).kind != "absent"
 
 

@@ -44,7 +44,7 @@ def snapshotter(system: System, wired: Wired) -> str:
 
 
 def leads_to_soci(system: System, wired: Wired) -> bool:
-    """Whether containerd's snapshotter or kubelet's image endpoint is SOCI."""
+    """Tell whether containerd's snapshotter or kubelet's image endpoint is SOCI."""
     endpoint = wired.address.encode()
     return snapshotter(system, wired) == "soci" or any(
         endpoint in (system.read(path) or b"") for path in _kubelet_files(system, wired)

@@ -1,4 +1,4 @@
-"""What the hooks found out: the last failing open, and the snapshotter containerd ran with.
+"""Findings of the hooks: the last failing open, and the snapshotter containerd ran with.
 
 Apart from the record, since hooks take no lock. Standard library only.
 """
@@ -30,7 +30,7 @@ class Unwired:
 
 @dataclass(frozen=True)
 class State:
-    """What one hook tells the next, and doctor.
+    """Findings of one hook for the next, and for doctor.
 
     Attributes:
         snapshotter: the one containerd last ran with; images of another are not usable.

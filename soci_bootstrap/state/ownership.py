@@ -39,7 +39,7 @@ def state_of(system: System, record: Record, path: str) -> PathState:
 
 
 def mentions_us(system: System, record: Record, path: str) -> bool:
-    """Whether a file names SOCI's socket; one that does not is not wired to it."""
+    """Tell whether a file names SOCI's socket; one that does not is not wired to it."""
     address = str(record.wiring.get("address") or paths.SOCI_ADDRESS)
     return address.encode() in (system.read(path) or b"")
 

@@ -26,7 +26,7 @@ class WiringMode(str, Enum):
 
 @dataclass(frozen=True)
 class Wired:
-    """What the hooks need to know of the wiring; kept in the record.
+    """Wiring of a node, as far as the hooks need it; kept in the record.
 
     Attributes:
         mode: who wires, and where.

@@ -11,7 +11,7 @@ from soci_bootstrap.errors import CommandError, TimedOutError
 
 @dataclass(frozen=True)
 class Completed:
-    """What a program left behind; ``stdout`` and ``stderr`` as it wrote them."""
+    """Status and output of a program that ended; ``stdout`` and ``stderr`` as it wrote them."""
 
     status: int
     stdout: bytes

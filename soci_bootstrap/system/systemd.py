@@ -91,7 +91,7 @@ class Systemd:
         return blocks(self._systemctl(words, self._limit(_QUESTION_SECONDS)))
 
     def is_active(self, unit: str) -> bool:
-        """Whether a unit runs."""
+        """Tell whether a unit runs."""
         return any(values.get("ActiveState") == "active" for values in self.show(["ActiveState"], unit))
 
     def unit_states(self) -> dict[str, UnitState]:
@@ -120,7 +120,7 @@ class Systemd:
         }
 
     def nodeadm_is_due(self) -> bool:
-        """Whether this boot's nodeadm-run is still to come: then containerd is restarted anyway."""
+        """Tell whether this boot's nodeadm-run is still to come: then containerd is restarted anyway."""
         started = "ExecMainStartTimestampMonotonic"
         shown = self.show(["LoadState", started], paths.NODEADM_RUN_SERVICE)
         return any((values.get("LoadState"), values.get(started)) == ("loaded", "0") for values in shown)
@@ -142,7 +142,7 @@ class Systemd:
 
 
 def has_systemd(system: System) -> bool:
-    """Whether systemd runs here, as sd_booted(3) tells; where it doesn't, no unit does."""
+    """Tell whether systemd runs here, as sd_booted(3) tells; where it doesn't, no unit does."""
     return system.live and system.entry("/run/systemd/system").kind == "dir"
 
 

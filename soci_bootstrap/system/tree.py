@@ -120,7 +120,7 @@ class Tree:
     # -- what is there ------------------------------------------------------------------------
 
     def entry(self, path: str) -> Entry:
-        """What stands at ``path``; ``ABSENT`` where nothing does."""
+        """Look at ``path``, following no link; ``ABSENT`` where nothing is."""
         host = self.path(path)
         self.touched.setdefault(path, False)
         try:
@@ -170,7 +170,7 @@ class Tree:
             raise _unreadable(path, error) from error
 
     def is_executable(self, path: str) -> bool:
-        """Whether ``path`` is, or leads to, a regular file with an execute bit."""
+        """Tell whether ``path`` is, or leads to, a regular file with an execute bit."""
         try:
             entry = self.entry(self.followed(path))
         except StateError:

@@ -90,6 +90,14 @@ def test_guard_leaves_time_to_unwire(hook) -> None:
     assert unwired(node)
 
 
+def test_a_guard_that_is_late_unwires_no_healthy_node(hook) -> None:
+    hook.daemon(SETTINGS)
+    node = hook.node()
+    guard.guard(node, Deadline(guard.SECONDS, spent=guard.SECONDS))
+    assert wired(node)
+    assert health.load(node).degraded == ""
+
+
 def test_a_hook_counts_from_the_start_of_its_process(monkeypatch) -> None:
     given: list[Deadline] = []
     monkeypatch.setattr(guard, "guard", lambda system, deadline: given.append(deadline))

@@ -23,7 +23,7 @@ LONG = {
     "tests/support/corpus/inputs.py",
     "tests/support/corpus/servers.py",
 }
-QUESTIONS = {"apply", "cli", "doctor", "fetch", "hooks", "plan", "render", "rollback", "runtime", "settings"}
+QUESTIONS = {"apply", "cli", "doctor", "fetch", "plan", "render", "settings"}
 QUESTIONS |= {"state", "system"}
 LITERALS = {"soci_bootstrap/state/memo.py"}
 
