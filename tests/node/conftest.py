@@ -17,7 +17,7 @@ from tests.node.matrix_report import pytest_terminal_summary
 
 __all__ = ["pytest_terminal_summary"]
 
-for module in ("matrix", "matrix_rows", "matrix_running", "matrix_wiring"):
+for module in ("matrix", "matrix_rows", "matrix_running", "matrix_wiring", "matrix_images"):
     pytest.register_assert_rewrite(f"tests.node.{module}")
 
 REQUIRED = os.environ.get("SOCI_LAB_TESTS") == "required"

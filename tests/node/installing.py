@@ -18,7 +18,8 @@ from tests.node.lab.mirror import HOST, Mirror
 from tests.node.lab.node import Node
 from tests.node.lab.soci import build
 from tests.node.lab.soci.build import Release
-from tests.node.matrix import RECORD, ZIPAPP, zipapp
+from tests.node.matrix import RECORD
+from tests.node.zipapp import ZIPAPP, zipapp
 
 PROGRAM = "/opt/soci-bootstrap.pyz"
 URL = f"https://{HOST}:8443"
@@ -215,7 +216,7 @@ def machine(
         size: of the daemon in bytes, see ``build.release``.
         install: have userData install; its peak memory in KiB is in /opt/install.rss, its output beside that.
         cloud_init: by the real cloud-init.
-        patches: see ``matrix.zipapp``.
+        patches: see ``zipapp``.
     """
     release = build.release(size=size)
     command = f"install --json --mirror {URL} --sha256 {release.sha256} >/opt/install.json 2>/opt/install.err"

@@ -8,16 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
-import importlib
-import io
 import json
 import re
 import subprocess
 import time
-import zipfile
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -28,8 +23,8 @@ from tests.node.lab.cri import Container, Cri
 from tests.node.lab.eks import NODECONFIG, Ami, eks_node
 from tests.node.lab.mirror import Mirror, Registry
 from tests.node.lab.soci import build
+from tests.node.zipapp import zipapp
 
-ZIPAPP = Path(__file__).parents[2] / "dist" / "soci-bootstrap.pyz"
 AGENT = "/usr/local/sbin/soci-bootstrap"
 RECORD, STATE = "/var/lib/soci-bootstrap/record.json", "/var/lib/soci-bootstrap/state.json"
 FAULT = "/opt/lab/soci-fault"
@@ -39,10 +34,6 @@ HOOKS = (GUARD, VERIFY)
 """Either unwires from a SOCI that does not answer: the second where the first was cut off."""
 _UP_SECONDS = 60.0
 """A node that joins is up long before; one that doesn't is given up then."""
-_DOWN_SECONDS = 6.0
-"""How long a node that is expected not to join may try."""
-_REPORTED = 2000
-"""Characters; an error that is longer has brought its report along."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,8 +173,8 @@ class Bench:
         """As ``start`` does, of an image in the registry, or one that is here already."""
         with Cri(self.node, self.image_endpoint()) as cri:
             if pull:
-                cri.pull(reference, timeout=60)
-            container = cri.run(reference, timeout=60)
+                cri.pull(reference, timeout=self.seconds)
+            container = cri.run(reference, timeout=self.seconds)
             if not cri.running(container):
                 raise AssertionError(f"the container of {reference} ended")
         info = json.loads(self.node.run(f"ctr -n k8s.io containers info {container.id}").stdout)
@@ -227,12 +218,12 @@ class Bench:
         settings: dict[str, Any] = tomllib.loads(text)["pull_modes"]["parallel_pull_unpack"]
         return settings
 
-    def wait(self, what: Callable[[], object], seconds: float = 60) -> None:
+    def wait(self, what: Callable[[], object]) -> None:
         """Until ``what`` is true."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + self.seconds
         while not what():
             if time.monotonic() > end:
-                raise AssertionError(f"not within {seconds} s\n{self.report()}")
+                raise AssertionError(f"not within {self.seconds} s\n{self.report()}")
             time.sleep(0.1)
 
     def problems(self, via: str) -> list[str]:
@@ -246,7 +237,7 @@ class Bench:
         try:
             container, snapshotter = self.start()
         except (grpc.RpcError, AssertionError) as error:
-            return [f"pull and run: {_brief(error)}"]
+            return [f"pull and run: {brief(error)}"]
         with Cri(self.node) as cri:
             cri.stop(container)
         return [] if snapshotter == via else [f"the image lies in {snapshotter}, not {via}"]
@@ -284,76 +275,6 @@ class Bench:
         return "\n".join(f"$ {command}\n{self.sh(command + ' 2>&1')}" for command in commands)
 
 
-def assert_joined(bench: Bench, via: str, outcome: Outcome) -> None:
-    """The node joins, new images run through ``via``, and what is on record is true."""
-    wrong = bench.problems(via) + bench.lies(outcome)
-    if wrong:
-        raise AssertionError("\n".join([*wrong, bench.report()]))
-
-
-def run(row: Row) -> None:
-    """The row, as the product is."""
-    with Bench(row, row.patches) as bench:
-        try:
-            row.first(bench)
-            row.act(bench)
-            assert_joined(bench, row.via, row.outcome)
-        except (grpc.RpcError, AssertionError) as error:
-            if len(str(error)) > _REPORTED:
-                raise
-            raise AssertionError(f"{error}\n{bench.report()}") from error
-
-
-def run_unsaved(row: Row) -> str:
-    """The row without what saves it: what then keeps the node from joining.
-
-    Raises:
-        AssertionError: nothing does: the row proves nothing.
-    """
-    patches = tuple(_nothing(what) for what in row.saved_by)
-    with Bench(row, (*row.patches, *patches)) as bench:
-        bench.seconds = _DOWN_SECONDS
-        try:
-            row.first(bench)
-            row.act(bench)
-        except (grpc.RpcError, AssertionError, subprocess.TimeoutExpired) as error:
-            return _brief(error)
-        wrong = bench.problems(row.via)
-        if not wrong:
-            raise AssertionError(f"it joins without {', '.join(row.saved_by)}\n{bench.report()}")
-        return wrong[0]
-
-
-def _nothing(what: str) -> tuple[str, str]:
-    """A patch that leaves a function out."""
-    module, _, name = what.rpartition(".")
-    if not hasattr(importlib.import_module(f"soci_bootstrap.{module}"), name):
-        raise AssertionError(f"the product has no {what} any more, so that a row without it proves nothing")
-    return module, f"{name} = lambda *arguments: None"
-
-
-def _brief(error: BaseException) -> str:
+def brief(error: BaseException) -> str:
     details = error.details() if isinstance(error, grpc.RpcError) else str(error)
     return str(details).splitlines()[0]
-
-
-@functools.cache
-def zipapp(patches: tuple[tuple[str, str], ...] = ()) -> bytes:
-    """The built zipapp as it was when first asked for, with source appended to some modules."""
-    if not patches:
-        if not ZIPAPP.exists():
-            raise AssertionError(f"{ZIPAPP} is not there: run scripts/build")
-        return ZIPAPP.read_bytes()
-    packed = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(zipapp())) as old:
-        files = {name: old.read(name) for name in old.namelist()}
-    for module, source in patches:
-        name = f"soci_bootstrap/{module.replace('.', '/')}.py"
-        if name not in files:
-            name = f"{name[:-3]}/__init__.py"
-        files[name] += f"\n\n{source}\n".encode()
-        files.pop(f"{name}c", None)  # the source is then taken
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
-        for name, data in files.items():
-            new.writestr(name, data)
-    return b"#!/usr/bin/python3 -I\n" + packed.getvalue()

@@ -5,29 +5,72 @@ Rows run beside each other, since most of a row's time is waiting; each test wai
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import grpc
 import pytest
 
-from tests.node import matrix, matrix_rows, matrix_running, matrix_wiring
+from tests.node import matrix_images, matrix_rows, matrix_running, matrix_wiring
 from tests.node.lab import images
 from tests.node.lab.eks import Ami, eks_node
 from tests.node.lab.soci import build
-from tests.node.matrix import Row
+from tests.node.matrix import Bench, Outcome, Row, brief
 from tests.node.matrix_report import PROPERTY
+from tests.node.zipapp import without
 
 AT_ONCE = 3
-ROWS = [*matrix_rows.ROWS, *matrix_running.ROWS, *matrix_wiring.ROWS]
+ROWS = [*matrix_rows.ROWS, *matrix_running.ROWS, *matrix_wiring.ROWS, *matrix_images.ROWS]
 SAVED = [row for row in ROWS if row.saved_by]
 Result = tuple[str, float]
 Record = Callable[[str, object], None]
+_DOWN_SECONDS = 6.0
+"""How long a node that is expected not to join may try."""
+_REPORTED = 2000
+"""Characters; an error that is longer has brought its report along."""
 
 
-def _joins(row: Row) -> str:
-    matrix.run(row)
+def assert_joined(bench: Bench, via: str, outcome: Outcome) -> None:
+    """The node joins, new images run through ``via``, and what is on record is true."""
+    wrong = bench.problems(via) + bench.lies(outcome)
+    if wrong:
+        raise AssertionError("\n".join([*wrong, bench.report()]))
+
+
+def joins(row: Row) -> str:
+    """The row, as the product is; what is then on record."""
+    with Bench(row, row.patches) as bench:
+        try:
+            row.first(bench)
+            row.act(bench)
+            assert_joined(bench, row.via, row.outcome)
+        except (grpc.RpcError, AssertionError) as error:
+            if len(str(error)) > _REPORTED:
+                raise
+            raise AssertionError(f"{error}\n{bench.report()}") from error
     return row.outcome.degraded or row.outcome.record
+
+
+def joins_unsaved(row: Row) -> str:
+    """The row without what saves it: what then keeps the node from joining.
+
+    Raises:
+        AssertionError: nothing does: the row proves nothing.
+    """
+    patches = tuple(without(what) for what in row.saved_by)
+    with Bench(row, (*row.patches, *patches)) as bench:
+        bench.seconds = _DOWN_SECONDS
+        try:
+            row.first(bench)
+            row.act(bench)
+        except (grpc.RpcError, AssertionError, subprocess.TimeoutExpired) as error:
+            return brief(error)
+        wrong = bench.problems(row.via)
+        if not wrong:
+            raise AssertionError(f"it joins without {', '.join(row.saved_by)}\n{bench.report()}")
+        return wrong[0]
 
 
 def _timed(work: Callable[[Row], str], row: Row) -> Result:
@@ -39,7 +82,7 @@ def _timed(work: Callable[[Row], str], row: Row) -> Result:
 def runs(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Result]]]:
     """The selected rows' runs, begun in order, by their tests' ids."""
     selected = [
-        (item.nodeid, _joins if "joins" in item.name else matrix.run_unsaved, item.callspec.params["row"])
+        (item.nodeid, joins if "joins" in item.name else joins_unsaved, item.callspec.params["row"])
         for item in request.session.items
         if isinstance(item, pytest.Function) and item.module.__name__ == __name__
     ]

@@ -16,7 +16,7 @@ from tests.node.lab.eks import Ami, eks_node
 from tests.node.lab.mirror import Mirror
 from tests.node.lab.server import Fault
 from tests.node.lab.soci import build
-from tests.node.matrix import ZIPAPP, zipapp
+from tests.node.zipapp import ZIPAPP, zipapp
 
 OTHER = build.release(member="soci-snapshotter")
 """A release without the one member."""

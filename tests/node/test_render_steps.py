@@ -17,7 +17,7 @@ from tests.node.lab.eks import Ami, eks_node
 from tests.node.lab.mirror import HOST, Mirror
 from tests.node.lab.node import Node
 from tests.node.lab.soci import build
-from tests.node.matrix import ZIPAPP, zipapp
+from tests.node.zipapp import ZIPAPP, zipapp
 
 URL = f"https://{HOST}:8443"
 AGENT = "/usr/local/sbin/soci-bootstrap"

@@ -10,7 +10,7 @@ import pytest
 
 from tests.node.lab import cgroup, rootfs, trial_node, trial_tree
 from tests.node.lab.report import Report
-from tests.node.matrix import ZIPAPP, zipapp
+from tests.node.zipapp import ZIPAPP, zipapp
 
 DOES_NOT_RUN = """\
 def run(*_):
@@ -50,7 +50,7 @@ def test_one_command_shows_a_node_on_soci() -> None:
 def test_what_is_wrong_is_said_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # A preflight that finds that the daemon does not run here.
     broken = tmp_path / ZIPAPP.name
-    broken.write_bytes(zipapp((("preflight", DOES_NOT_RUN),)))
+    broken.write_bytes(zipapp((("apply.preflight", DOES_NOT_RUN),)))
     report = Report()
     trial_node.boot(report, broken, "trixie-containerd2")
     out = capsys.readouterr().out
