@@ -15,7 +15,7 @@ from pathlib import Path
 
 from soci_bootstrap import cli
 from tests.support.corpus import archives
-from tests.support.corpus.inputs import DIRECTORY, FIFO, Content
+from tests.support.corpus.node_files import DIRECTORY, FIFO, Content
 
 AGENT = b"#!/usr/bin/python3 -I\nPK the agent\n"
 HANG = 120

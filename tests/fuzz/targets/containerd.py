@@ -10,7 +10,8 @@ from soci_bootstrap.errors import StateError
 from soci_bootstrap.facts import registries
 from tests.fuzz.files import Files
 from tests.fuzz.targets import text
-from tests.support.corpus.inputs import CASES, CONTAINERD
+from tests.support.corpus.inputs import CASES
+from tests.support.corpus.node_files import CONTAINERD
 from tests.support.nodes import captured
 
 SEEDS = [

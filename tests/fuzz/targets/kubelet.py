@@ -9,7 +9,8 @@ from soci_bootstrap.configfiles import kubelet as kubelet_
 from soci_bootstrap.facts import kubelet
 from soci_bootstrap.facts.units import read_unit
 from tests.fuzz.files import Files
-from tests.support.corpus.inputs import CASES, KUBELET
+from tests.support.corpus.inputs import CASES
+from tests.support.corpus.node_files import KUBELET
 from tests.support.nodes import captured
 
 SEEDS = [

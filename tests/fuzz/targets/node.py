@@ -20,23 +20,23 @@ from soci_bootstrap.system import System
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
 from tests.fuzz.targets import ChangedError
-from tests.support.corpus import inputs
+from tests.support.corpus import inputs, node_files
 from tests.support.hostile import lay, shape
 
 _PATHS = (
-    inputs.CACHE,
-    inputs.CONTAINERD,
-    inputs.KUBELET,
-    inputs.VERSION,
-    inputs.RECORD,
-    inputs.HOOKS,
-    inputs.PAUSE,
+    node_files.CACHE,
+    node_files.CONTAINERD,
+    node_files.KUBELET,
+    node_files.VERSION,
+    node_files.RECORD,
+    node_files.HOOKS,
+    node_files.PAUSE,
     "/etc/eks/nodeadm.d/90-user.yaml",
     "/usr/lib/systemd/system/containerd.service",
     "/usr/lib/systemd/system/kubelet.service",
     "/etc/systemd/system/soci-snapshotter.socket",
-    f"{inputs.CERTS}/x/hosts.toml",
-    f"{inputs.BLOBS}/{'a' * 64}",
+    f"{node_files.CERTS}/x/hosts.toml",
+    f"{node_files.BLOBS}/{'a' * 64}",
 )
 SEEDS = [
     bytes([_PATHS.index(path) * 2 + direct]) + (text if isinstance(text, bytes) else str(text).encode())
@@ -51,7 +51,7 @@ _ROOT = Path(tempfile.mkdtemp())
 def one(data: bytes) -> None:
     """The first byte says which file, and whether nodeadm reads drop-ins there."""
     which = data[0] if data else 0
-    base = inputs.DIRECT if which & 1 else inputs.NODE
+    base = node_files.DIRECT if which & 1 else node_files.NODE
     path = _PATHS[(which >> 1) % len(_PATHS)]
     lay(_ROOT, {**base, path: data[1:]})
     try:
@@ -88,7 +88,7 @@ def _remove(path: str) -> None:
     """Only what is not of both bases: the rest is written anew each time."""
     host = Path(f"{_ROOT}{path}")
     host.unlink()
-    for only in set(inputs.NODE) - set(inputs.DIRECT):
+    for only in set(node_files.NODE) - set(node_files.DIRECT):
         below = Path(f"{_ROOT}{only}")
         if below.is_file():
             below.unlink()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from soci_bootstrap import paths
 from soci_bootstrap.facts import nodeconfig
 from tests.fuzz.files import Files
-from tests.support.corpus.inputs import CACHE, CASES
+from tests.support.corpus.inputs import CASES
+from tests.support.corpus.node_files import CACHE
 from tests.support.nodes import captured
 
 _STATIC = captured("nodeadm-cache-static-soci.json")

@@ -12,7 +12,8 @@ from soci_bootstrap.facts.machine import Machine
 from soci_bootstrap.plan.tuning import tune
 from soci_bootstrap.settings.options import OPTIONS
 from tests.fuzz.targets import text
-from tests.support.corpus.inputs import CASES, SETTINGS
+from tests.support.corpus.inputs import CASES
+from tests.support.corpus.node_files import SETTINGS
 
 _NAMES = [option.variable for option in OPTIONS if option.name not in {"config", "root"}]
 SEEDS = [

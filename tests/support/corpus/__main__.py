@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.support.corpus import archives, inputs, outputs, servers
+from tests.support.corpus import archives, inputs, outputs, server_cases
 
 print(  # noqa: T201
-    f"hostile archives {len(archives.CASES)}, servers {len(servers.CASES)}, inputs {len(inputs.CASES)},"
+    f"hostile archives {len(archives.CASES)}, servers {len(server_cases.CASES)}, inputs {len(inputs.CASES)},"
     f" outputs {len(outputs.OUTPUTS)} for each of {len(outputs.READERS)} readers"
 )

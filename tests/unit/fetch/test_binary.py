@@ -23,7 +23,7 @@ from soci_bootstrap.fetch.binary import fetch_binary
 from soci_bootstrap.fetch.threads import Worker
 from soci_bootstrap.system.console import Console
 from soci_bootstrap.system.deadline import Deadline
-from tests.support.corpus import archives, servers
+from tests.support.corpus import archives, server_cases, servers
 from tests.support.fetching import DIGEST, PATH, Run, wanted, written
 
 
@@ -32,11 +32,11 @@ def run(tmp_path) -> Run:
     return Run(tmp_path)
 
 
-@pytest.mark.parametrize("case", servers.CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", server_cases.CASES, ids=lambda case: case.name)
 def test_servers(case: servers.Case, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(binary, "ARCHIVE_LIMIT", 32 << 20)
     run = Run(tmp_path, case.deadline)
-    with servers.running(case) as server:
+    with server_cases.running(case) as server:
         scheme, host = server.origin.split("://")
         secret = f"{scheme}://user:{servers.SECRET}@{host}/base?sig={servers.SECRET}"
         request = wanted(mirror=secret)
@@ -63,7 +63,7 @@ def test_servers(case: servers.Case, tmp_path, monkeypatch) -> None:
 
 
 def test_case_names_are_unique() -> None:
-    names = [case.name for case in servers.CASES]
+    names = [case.name for case in server_cases.CASES]
     assert sorted(set(names)) == sorted(names)
 
 

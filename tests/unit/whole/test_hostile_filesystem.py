@@ -15,7 +15,7 @@ import pytest
 
 from soci_bootstrap.system import System
 from tests.support import mounts
-from tests.support.corpus.inputs import CONTAINERD, DIRECT, KUBELET, NODE, RECORD
+from tests.support.corpus.node_files import CONTAINERD, DIRECT, KUBELET, NODE, RECORD
 from tests.support.hostile import AGENT, Commands, lay, no_hang, shape
 
 AGENT_PATH = "/usr/local/sbin/soci-bootstrap"

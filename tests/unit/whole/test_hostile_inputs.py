@@ -11,7 +11,8 @@ import pytest
 
 from soci_bootstrap.configfiles import toml
 from soci_bootstrap.errors import BootstrapError
-from tests.support.corpus.inputs import CASES, CONTAINERD, DIRECT, KUBELET, NODE, Case
+from tests.support.corpus.inputs import CASES
+from tests.support.corpus.node_files import CONTAINERD, DIRECT, KUBELET, NODE, Case
 from tests.support.corpus.outputs import OUTPUTS, READERS
 from tests.support.hostile import Commands, edit, lay, no_hang, shape
 

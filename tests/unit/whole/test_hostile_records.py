@@ -11,7 +11,8 @@ from soci_bootstrap.errors import StateError
 from soci_bootstrap.state.record import Before, Binary, Managed, Outcome, Record, backup_name, load
 from soci_bootstrap.system import System
 from soci_bootstrap.system.tree import Entry
-from tests.support.corpus.inputs import CASES, RECORD
+from tests.support.corpus.inputs import CASES
+from tests.support.corpus.node_files import RECORD
 from tests.support.nodes import write
 
 GOOD = Record(

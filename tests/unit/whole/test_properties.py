@@ -23,7 +23,7 @@ from soci_bootstrap.render.arguments import install_arguments
 from soci_bootstrap.settings import Settings
 from tests.support import trees
 from tests.support.corpus import archives
-from tests.support.corpus.inputs import CACHE, CONTAINERD, DIRECT, KUBELET, NODE
+from tests.support.corpus.node_files import CACHE, CONTAINERD, DIRECT, KUBELET, NODE
 from tests.support.hostile import AGENT, lay, shape
 from tests.support.results import install, plan, rollback
 
