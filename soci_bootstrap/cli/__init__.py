@@ -21,7 +21,7 @@ _MODULES = {"bake": "install"}
 
 
 class Result(Protocol):
-    """What every command module's ``run(settings, console)`` returns.
+    """The result of every command module's ``run(settings, console)``.
 
     Attributes:
         exit_status: the process's.
@@ -94,7 +94,7 @@ def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
 
 
 def _told(line: CommandLine) -> str | None:
-    """What is printed without settings: help, version, completion, the manual."""
+    """Return what needs no settings: help, version, completion, the manual; None for all else."""
     if line.help:
         from soci_bootstrap.cli import helptext
 

@@ -42,7 +42,7 @@ class Visible(System):
         self.unseen: dict[str, str] = {}
 
     def entry(self, path: str) -> Entry:
-        """What stands at ``path``."""
+        """Return the state of ``path`` before the run."""
         return self._seen(path, super().entry, ABSENT)
 
     def read(self, path: str) -> bytes | None:
@@ -69,7 +69,7 @@ class Visible(System):
 
 @dataclass(frozen=True)
 class _Preview:
-    """What `install` would do.
+    """Steps and diffs of what `install` would do here.
 
     Attributes:
         steps: all of them, pending or done.

@@ -75,7 +75,7 @@ def _result(
 
 
 def _clear_unrecorded(system: System) -> bool:
-    """What an install left that was killed before its record was written; whether there was any."""
+    """Remove what an install left that was killed before it wrote its record; tell whether there was any."""
     if system.entry(paths.STATE).kind != "dir":
         return False
     sweep(system, (paths.RECORD,))
