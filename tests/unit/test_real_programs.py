@@ -94,11 +94,19 @@ def test_what_is_built_is_not_built_again(lab: Path) -> None:
 
 
 @pytest.mark.subprocess
+def test_one_program_of_a_set_can_be_built_alone(lab: Path) -> None:
+    build.ensure(SOME, quiet, ["two"])
+    assert calls(lab) == ["list two", "build two"]
+    assert SOME.missing() == ["one"]
+    assert SOME.missing(["two"]) == []
+
+
+@pytest.mark.subprocess
 def test_an_interrupted_build_goes_on_where_it_stopped(lab: Path) -> None:
     (lab / "log.two-fails").touch()
     with pytest.raises(BuildError):
         build.ensure(SOME, quiet)
-    assert SOME.missing == ["two"]
+    assert SOME.missing() == ["two"]
     (SOME.place / "two.tmp").write_text("half")
     (lab / "log.two-fails").unlink()
     (lab / "log").unlink()

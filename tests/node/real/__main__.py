@@ -1,4 +1,4 @@
-"""Build the real programs: ``python -m tests.node.real [--relock] [SET]...``, every set by default.
+"""Build the real programs: ``python -m tests.node.real [--relock] [SET[/PROGRAM]]...``, all by default.
 
 SET is a folder's name beside this file, or its beginning. What is built already is left as it is.
 """
@@ -33,18 +33,24 @@ class _Terminal:
         sys.stderr.flush()
 
 
-def _chosen(names: list[str]) -> list[ProgramSet]:
-    unknown = [name for name in names if not any(known.startswith(name) for known in SETS)]
-    if unknown:
-        raise BuildError(f"no such set: {', '.join(unknown)} (known: {', '.join(SETS)})")
-    wanted = [known for known in SETS if not names or any(known.startswith(name) for name in names)]
-    return [SETS[name] for name in wanted]
+def _chosen(names: list[str]) -> dict[ProgramSet, set[str]]:
+    """The sets that are meant, with the programs that are meant of each; none for all."""
+    chosen: dict[ProgramSet, set[str]] = {}
+    for name in names or SETS:
+        beginning, _, program = name.partition("/")
+        found = [each for known, each in SETS.items() if known.startswith(beginning)]
+        if not found or any(program and program not in each.programs for each in found):
+            known = [f"{each.name} ({', '.join(each.programs)})" for each in SETS.values()]
+            raise BuildError(f"{name} is not known; known are {'; '.join(known)}")
+        for each in found:
+            chosen.setdefault(each, set()).update([program] if program else each.programs)
+    return chosen
 
 
 def main() -> int:
     """Build, or say why not."""
     parser = argparse.ArgumentParser(prog="python -m tests.node.real", description=__doc__)
-    parser.add_argument("sets", nargs="*", metavar="SET")
+    parser.add_argument("sets", nargs="*", metavar="SET[/PROGRAM]")
     parser.add_argument("--relock", action="store_true", help="complete go.mod and go.sum; builds nothing")
     options = parser.parse_args()
     say = _Terminal().say
@@ -54,12 +60,12 @@ def main() -> int:
             for each in chosen:
                 build.relock(each, say)
             return 0
-        todo = [each for each in chosen if each.missing]
+        todo = [each for each, programs in chosen.items() if each.missing(programs)]
         if todo:
             minutes = sum(each.minutes for each in todo)
-            say(f"{len(todo)} of {len(chosen)} sets to build, some {minutes} minutes on two cores", True)
-        for each in chosen:
-            sys.stdout.write(f"{build.ensure(each, say)}\n")
+            say(f"{len(todo)} of {len(chosen)} sets to build, up to {minutes} minutes on two cores", True)
+        for each, programs in chosen.items():
+            sys.stdout.write(f"{build.ensure(each, say, programs)}\n")
     except BuildError as error:
         sys.stderr.write(f"\nreal: {error}\n")
         return 1

@@ -11,7 +11,7 @@ import fcntl
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 from tests.node.lab import rootfs
@@ -28,16 +28,16 @@ _TOLD = 5
 _PROGRESS = ("go: downloading ", "go: finding ")
 
 
-def ensure(wanted: ProgramSet, say: Say) -> Path:
-    """Return the directory of a set's programs, after building those that it lacks.
+def ensure(wanted: ProgramSet, say: Say, programs: Collection[str] = ()) -> Path:
+    """Return the directory of a set's programs, after building those named, or all, that it lacks.
 
     Raises:
         BuildError: there is no network or too little disk, or Go refused.
     """
-    if wanted.missing:
+    if wanted.missing(programs):
         rootfs.cache_dir().mkdir(parents=True, exist_ok=True)
         with _alone(wanted, say):
-            _build(wanted, say)
+            _build(wanted, say, programs)
     return wanted.place
 
 
@@ -52,8 +52,8 @@ def relock(wanted: ProgramSet, say: Say) -> None:
     say(f"{wanted.name}: locked", True)
 
 
-def _build(wanted: ProgramSet, say: Say) -> None:
-    missing = wanted.missing
+def _build(wanted: ProgramSet, say: Say, programs: Collection[str]) -> None:
+    missing = wanted.missing(programs)
     if not missing:
         return
     _require_disk(wanted)

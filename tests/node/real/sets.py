@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
+from collections.abc import Collection
 from pathlib import Path
 
 from tests.node.lab import rootfs
@@ -54,20 +55,27 @@ class ProgramSet:
         lock = (self.folder / "go.mod").read_text()
         block = re.search(r"^tool \(\n(.*?)^\)", lock, re.MULTILINE | re.DOTALL)
         packages = block[1].split() if block else re.findall(r"^tool (\S+)$", lock, re.MULTILINE)
-        return {package.rpartition("/")[2]: package for package in packages}
+        # A package that is a module's own directory has only a number of version for its last part.
+        names = [
+            re.sub(r"^v\d+$", self.name.rpartition("-")[0], each.rpartition("/")[2]) for each in packages
+        ]
+        return dict(zip(names, packages))
 
     @property
     def place(self) -> Path:
         """Where its programs are or will be, named after all that decides what is in them."""
-        digest = hashlib.sha256(repr((RECIPE, self)).encode())
+        digest = hashlib.sha256(repr((RECIPE, self.flags, self.cgo)).encode())
         for path in (GO_LOCK, self.folder / "go.mod", self.folder / "go.sum"):
             digest.update(path.read_bytes())
         return rootfs.cache_dir() / f"real-{self.name}-{digest.hexdigest()[:16]}"
 
-    @property
-    def missing(self) -> list[str]:
-        """Names of programs that are not in their place."""
-        return [name for name in self.programs if not (self.place / name).exists()]
+    def missing(self, wanted: Collection[str] = ()) -> list[str]:
+        """Names of programs that are not in their place, of those wanted or of all."""
+        return [
+            name
+            for name in self.programs
+            if (not wanted or name in wanted) and not (self.place / name).exists()
+        ]
 
     @property
     def flags(self) -> list[str]:
@@ -106,6 +114,7 @@ _ALL = (
         gib=6,
         minutes=12,
     ),
+    ProgramSet("etcd-3.7.3", ()),
     ProgramSet("cri-tools-1.37.0", ("sigs.k8s.io/cri-tools/pkg/version.Version=v{version}",)),
 )
 SETS = {each.name: each for each in _ALL}
