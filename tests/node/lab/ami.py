@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import importlib.util
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from tests.node.lab import images, rootfs
@@ -29,20 +30,25 @@ _PROGRAMS = {
 def layer(root: str) -> Path:
     """The layer to put upon the named root; built first if it is missing or anything in it has changed."""
     rootfs.get(root)
-    place = rootfs.cache_dir() / "amis" / root
+    return cached(root, stamp(root), lambda target: _build(root, target))
+
+
+def cached(name: str, stamp: str, build: Callable[[Path], object]) -> Path:
+    """The layer of that name, built first unless the cache has one with this stamp."""
+    place = rootfs.cache_dir() / "amis" / name
     place.parent.mkdir(parents=True, exist_ok=True)
-    with open(place.with_suffix(".lock"), "w") as lock:
+    with open(f"{place}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        stamp = _stamp(root)
         if not (place / "stamp").exists() or (place / "stamp").read_text() != stamp:
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir()
-            _build(root, place / "root")
+            build(place / "root")
             (place / "stamp").write_text(stamp)
     return place / "root"
 
 
-def _stamp(root: str) -> str:
+def stamp(root: str) -> str:
+    """Digest of all that decides what the layer upon a root holds."""
     digest = hashlib.sha256((rootfs.cache_dir() / "roots" / root / "stamp").read_bytes())
     for path in sorted(INSIDE.rglob("*")):
         if path.is_file() and "__pycache__" not in path.parts:
@@ -53,33 +59,36 @@ def _stamp(root: str) -> str:
 
 def _build(root: str, target: Path) -> None:
     with Node(root) as node:
-        for name, path in _PROGRAMS.items():
-            node.write(path, (INSIDE / name).read_bytes(), 0o755)
-        node.write(
-            "/usr/bin/nodeadm", '#!/bin/sh\nexec /usr/bin/python3 -B /opt/lab/python/nodeadm.py "$@"\n', 0o755
-        )
-        node.write("/etc/systemd/system/kubelet.service", (INSIDE / "units/kubelet.service").read_bytes())
-        node.write(
-            "/etc/systemd/system/containerd.service.d/00-runtime-slice.conf",
-            "[Service]\nSlice=runtime.slice\n",
-        )
-        node.write("/etc/hostname", "ip-10-0-0-1.us-west-2.compute.internal\n")
-        _vendor(node)
-        node.write("/etc/eks/pause.tar", images.pause().archive(images.PAUSE))
-        node.boot()
-        # Debian's own example configuration is not on the AMI.
-        node.run("rm -f /etc/containerd/config.toml && systemctl mask --quiet systemd-modules-load.service")
-        node.run("mkdir -p /etc/eks && containerd --version > /etc/eks/containerd-version.txt")
-        node.run("systemctl start containerd && ctr -n k8s.io images import /etc/eks/pause.tar")
-        node.run(["ctr", "-n", "k8s.io", "images", "label", images.PAUSE, "io.cri-containerd.pinned=pinned"])
-        # As on the AMI, no other snapshotter can be given its layer from the content store.
-        node.run(["ctr", "-n", "k8s.io", "content", "rm", *images.pause().layers])
-        node.run(
-            "systemctl stop containerd; rm -rf /etc/.updated /var/log/journal; : > /etc/machine-id; sync"
-        )
-        node.kill()
-        rootfs.copy_tree(node.disk.upper, target)
-        rootfs.copy_tree(node.disk.var_lib, target / "var/lib")
+        furnish(node, target)
+
+
+def furnish(node: Node, target: Path) -> None:
+    """Make a node what every AMI is, and keep what that changed on its disk as a layer."""
+    for name, path in _PROGRAMS.items():
+        node.write(path, (INSIDE / name).read_bytes(), 0o755)
+    node.write(
+        "/usr/bin/nodeadm", '#!/bin/sh\nexec /usr/bin/python3 -B /opt/lab/python/nodeadm.py "$@"\n', 0o755
+    )
+    node.write("/etc/systemd/system/kubelet.service", (INSIDE / "units/kubelet.service").read_bytes())
+    node.write(
+        "/etc/systemd/system/containerd.service.d/00-runtime-slice.conf",
+        "[Service]\nSlice=runtime.slice\n",
+    )
+    node.write("/etc/hostname", "ip-10-0-0-1.us-west-2.compute.internal\n")
+    _vendor(node)
+    node.write("/etc/eks/pause.tar", images.pause().archive(images.PAUSE))
+    node.boot()
+    # Debian's own example configuration is not on the AMI.
+    node.run("rm -f /etc/containerd/config.toml && systemctl mask --quiet systemd-modules-load.service")
+    node.run("mkdir -p /etc/eks && containerd --version > /etc/eks/containerd-version.txt")
+    node.run("systemctl start containerd && ctr -n k8s.io images import /etc/eks/pause.tar")
+    node.run(["ctr", "-n", "k8s.io", "images", "label", images.PAUSE, "io.cri-containerd.pinned=pinned"])
+    # As on the AMI, no other snapshotter can be given its layer from the content store.
+    node.run(["ctr", "-n", "k8s.io", "content", "rm", *images.pause().layers])
+    node.run("systemctl stop containerd; rm -rf /etc/.updated /var/log/journal; : > /etc/machine-id; sync")
+    node.kill()
+    rootfs.copy_tree(node.disk.upper, target)
+    rootfs.copy_tree(node.disk.var_lib, target / "var/lib")
 
 
 def _vendor(node: Node) -> None:

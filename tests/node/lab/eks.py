@@ -6,6 +6,7 @@ import dataclasses
 import email
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from tests.node.lab import ami, mirror, rootfs
 from tests.node.lab.node import Node
@@ -75,6 +76,10 @@ class Ami:
     kubelet_version: str = "v1.34.1"
     soci: str = "0.11.1"
 
+    def layers(self) -> list[Path]:
+        """What lies upon the root, uppermost first; built first where the cache lacks it."""
+        return [ami.layer(self.root)]
+
 
 def eks_node(
     ami_: Ami | None = None,
@@ -97,7 +102,7 @@ def eks_node(
     """
     chosen = ami_ or Ami()
     userdata = userdata or mime(nodeconfig, scripts)
-    node = Node(chosen.root, private_network=private_network, upon=[ami.layer(chosen.root)])
+    node = Node(chosen.root, private_network=private_network, upon=chosen.layers())
     mirror.introduce(node)
     _describe(node, chosen)
     _install_units(node, chosen)

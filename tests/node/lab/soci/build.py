@@ -92,7 +92,7 @@ def release(
     return Release(
         version,
         arch,
-        _pack(
+        pack(
             {
                 "THIRD_PARTY_LICENSES": b"licences\n",
                 "NOTICE.md": b"notice\n",
@@ -104,7 +104,8 @@ def release(
     )
 
 
-def _pack(members: dict[str, bytes]) -> bytes:
+def pack(members: dict[str, bytes]) -> bytes:
+    """A release's tarball of these members."""
     packed = io.BytesIO()
     # No time in the header: whoever packs it again gets the same digest.
     with (
