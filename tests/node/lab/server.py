@@ -136,6 +136,8 @@ class Server:
             return
         response = self._cut(request, self._faulty(fault) or self.answer(request))
         handler.send_response(response.status)
+        if self.ranges:
+            handler.send_header("Accept-Ranges", "bytes")
         for name, value in response.headers.items():
             handler.send_header(name, value)
         if "Content-Length" not in response.headers:
