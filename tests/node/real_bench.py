@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 import random
@@ -31,7 +32,7 @@ NEEDS_PROGRAMS = _needs(real.missing())
 NEEDS_CLUSTER = _needs(cluster.missing())
 _UP_SECONDS = 15.0
 """Until a kubelet that was just started is well."""
-_KUBELET_SECONDS = 40.0
+_POD_SECONDS = 40.0
 """A pod that is going to run does so long before, the pull included."""
 
 
@@ -62,6 +63,38 @@ def layered(seed: bytes, layers: int = 4, size: int = 3_000_000) -> Image:
 
 
 @dataclasses.dataclass(frozen=True)
+class Rule:
+    """What keeps a node out of a trap.
+
+    Attributes:
+        module: of the product.
+        name: the function in it, or ``Class.method``.
+        left_out: what stands for it where it is left out.
+    """
+
+    module: str
+    name: str
+    left_out: str = "lambda *arguments, **named: None"
+
+    @property
+    def patch(self) -> tuple[str, str]:
+        """The product's source without it.
+
+        Raises:
+            AssertionError: there is no such function any more, so leaving it out would prove nothing.
+        """
+        found: object = importlib.import_module(f"soci_bootstrap.{self.module}")
+        for part in self.name.split("."):
+            found = getattr(found, part, None)
+        assert found is not None, f"the product has no {self.module}.{self.name} any more"
+        return self.module, f"{self.name} = {self.left_out}"
+
+
+STRANDED = Rule("ctr", "Ctr.unusable_images", "lambda *arguments: []")
+"""Removing the records of images that the active snapshotter lacks."""
+
+
+@dataclasses.dataclass(frozen=True)
 class Pod:
     """A static pod as kubelet shows it.
 
@@ -86,10 +119,9 @@ class RealBench(Bench):
     def __init__(self, row: Row, patches: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(row, patches)
         self.seconds = 60.0
+        self.pod_seconds = _POD_SECONDS
 
-    def run_pod(
-        self, image: str, *, name: str = "", policy: str = "Always", seconds: float = _KUBELET_SECONDS
-    ) -> Pod:
+    def run_pod(self, image: str, *, name: str = "", policy: str = "Always") -> Pod:
         """Have kubelet pull an image and run it.
 
         Raises:
@@ -101,15 +133,15 @@ class RealBench(Bench):
         staged = f"/etc/kubernetes/{name}.json.tmp"
         self.node.write(staged, json.dumps(_manifest(name, image, policy)))
         self.node.run(["mv", staged, f"{MANIFESTS}/{name}.json"])
-        return self.wait_pod(name, seconds)
+        return self.wait_pod(name)
 
-    def wait_pod(self, name: str, seconds: float = _KUBELET_SECONDS) -> Pod:
+    def wait_pod(self, name: str) -> Pod:
         """Wait for a static pod that has a manifest already.
 
         Raises:
             AssertionError: it does not run in time.
         """
-        end = time.monotonic() + seconds
+        end = time.monotonic() + self.pod_seconds
         while True:
             status = self._pod_status(name)
             if status.get("state", {}).get("running"):
@@ -124,7 +156,7 @@ class RealBench(Bench):
     def remove_pod(self, name: str) -> None:
         """Take a pod's manifest away, and wait until nothing of it runs."""
         self.node.run(["rm", "-f", f"{MANIFESTS}/{name}.json"])
-        self.wait(lambda: not self._sandboxes_of(name), seconds=_KUBELET_SECONDS)
+        self.wait(lambda: not self._sandboxes_of(name), seconds=_POD_SECONDS)
 
     def complaints(self, name: str) -> str:
         """The last error of kubelet's that names a pod; empty where there is none."""
@@ -153,6 +185,10 @@ class RealBench(Bench):
         except AssertionError as error:
             return [f"pull and run: {str(error).splitlines()[0]}"]
         return [] if pod.snapshotter == via else [f"the image lies in {pod.snapshotter}, not {via}"]
+
+    def options(self) -> str:
+        """Options of ``install`` that fetch the release from the mirror."""
+        return FROM_MIRROR.format(mirror=self.mirror.url, sha256=self.release.sha256)
 
     def doctor(self) -> dict[str, Any]:
         """What the agent's doctor says, as its JSON."""

@@ -55,8 +55,7 @@ def test_doctor_is_content(bench: RealBench) -> None:
 
 
 def test_install_again_changes_nothing(bench: RealBench) -> None:
-    options = bench.row.options.format(mirror=bench.mirror.url, sha256=bench.release.sha256)
-    done = bench.node.run(f"{AGENT} install --json {options}")
+    done = bench.node.run(f"{AGENT} install --json {bench.options()}")
     assert json.loads(done.stdout)["outcome"] == "unchanged", done.stdout
 
 
