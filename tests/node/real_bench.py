@@ -149,9 +149,13 @@ class RealBench(Bench):
             if time.monotonic() > end:
                 raise AssertionError(f"pod {name}: {self.complaints(name) or status or 'not there'}")
             time.sleep(0.3)
-        identity = str(status["containerID"]).rpartition("/")[2]
-        info = json.loads(self.node.run(["ctr", "-n", "k8s.io", "containers", "info", identity]).stdout)
-        return Pod(name, Container("", identity), info["Snapshotter"])
+        container = str(status["containerID"]).rpartition("/")[2]
+        return Pod(name, Container("", container), self.snapshotter_of(container))
+
+    def snapshotter_of(self, container: str) -> str:
+        """Which one a container's root file system comes from."""
+        info = self.node.run(["ctr", "-n", "k8s.io", "containers", "info", container]).stdout
+        return str(json.loads(info)["Snapshotter"])
 
     def remove_pod(self, name: str) -> None:
         """Take a pod's manifest away, and wait until nothing of it runs."""
@@ -219,6 +223,38 @@ class RealBench(Bench):
     def _sandboxes_of(self, name: str) -> str:
         # kubelet keeps those that have ended for a while.
         return self.sh(f"crictl pods -q --state ready --name ^{name}-")
+
+
+class JoinedBench(RealBench):
+    """The same in a cluster of one, whose API server is asked if the node joined and runs pods.
+
+    Args:
+        row: as ``row`` makes it.
+        patches: source to append to modules of the product.
+    """
+
+    def __init__(self, row: Row, patches: tuple[tuple[str, str], ...] = ()) -> None:
+        super().__init__(row, patches)
+        try:
+            self.cluster: cluster.Cluster = self._stack.enter_context(cluster.Cluster(self.node))
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def problems(self, via: str) -> list[str]:
+        """Say why the API server does not call the node ready, or no new image runs through ``via``."""
+        self._pulls += 1
+        name = f"joined{self._pulls}"
+        reference = self.registry.push(layered(name.encode()), name)
+        try:
+            self.cluster.wait_ready(self.pod_seconds)
+            self.cluster.run_pod(name, reference)
+            container = self.cluster.wait_running(name, self.pod_seconds)
+            snapshotter = self.snapshotter_of(container)
+            self.cluster.kubectl("delete", "pod", name, "--wait")
+        except AssertionError as error:
+            return [str(error).splitlines()[0]]
+        return [] if snapshotter == via else [f"the image lies in {snapshotter}, not {via}"]
 
 
 def _manifest(name: str, image: str, policy: str) -> dict[str, Any]:

@@ -80,6 +80,10 @@ class Ami:
         """What lies upon the root, uppermost first; built first where the cache lacks it."""
         return [ami.layer(self.root)]
 
+    def daemon(self) -> bytes:
+        """Its own SOCI."""
+        return build.daemon(self.soci)
+
 
 def eks_node(
     ami_: Ami | None = None,
@@ -156,7 +160,7 @@ def _install_units(node: Node, chosen: Ami) -> None:
     if chosen.generation >= SOCI_SINCE:
         for unit in ("soci-snapshotter.service", "soci-snapshotter.socket"):
             node.write(f"{units}/{unit}", (ami.INSIDE / "units" / unit).read_bytes())
-        node.write("/usr/bin/soci-snapshotter-grpc", build.daemon(chosen.soci), 0o755)
+        node.write("/usr/bin/soci-snapshotter-grpc", chosen.daemon(), 0o755)
         enable(node, "soci-snapshotter.socket", "sockets.target")
 
 

@@ -10,19 +10,21 @@ import functools
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.node.lab import ami, eks, rootfs
 from tests.node.lab.eks import Ami
 from tests.node.lab.node import Node
-from tests.node.lab.soci.build import Release, pack, this_arch
+from tests.node.lab.soci import build
+from tests.node.lab.soci.build import Release
 from tests.node.real.sets import SETS, ProgramSet
 
 CONTAINERDS = ("2.2.9", "2.3.7", "2.4.2")
 """Versions of containerd that there are nodes with, oldest first."""
 KUBERNETES, SOCI, CRI_TOOLS = "1.37.2", "0.16.1", "1.37.0"
 _ROOT = "bullseye"
+_DAEMON = "soci-snapshotter-grpc"
 _INSIDE = ami.INSIDE / "real"
 _ENDPOINTS = """\
 runtime-endpoint: unix:///run/containerd/containerd.sock
@@ -40,6 +42,7 @@ class RealAmi(Ami):
 
     root: str = _ROOT
     kubelet_version: str = f"v{KUBERNETES}"
+    soci: str = SOCI
     containerd: str = CONTAINERDS[-1]
 
     def layers(self) -> list[Path]:
@@ -49,13 +52,17 @@ class RealAmi(Ami):
         layer = _layer(self.containerd)
         return [layer, _programs(layer)]
 
+    def daemon(self) -> bytes:
+        """Its own SOCI: the real one, but where a test has it fail."""
+        return build.front()
+
 
 def missing(containerds: Sequence[str] = CONTAINERDS) -> str:
     """Say which programs of such nodes have not been built; empty where all are there."""
     found = {
         each.name: names
         for version in containerds
-        for each, programs in _programs_of(version).values()
+        for _, each, programs in _programs_of(version)
         if (names := each.missing(programs))
     }
     listed = "; ".join(f"{name} ({', '.join(names)})" for name, names in found.items())
@@ -65,35 +72,48 @@ def missing(containerds: Sequence[str] = CONTAINERDS) -> str:
 @functools.cache
 def release() -> Release:
     """SOCI's release as upstream lays it out, of the daemon that was built here."""
-    wanted = SETS[f"soci-{SOCI}"]
-    binary = (wanted.place / "soci-snapshotter-grpc").read_bytes()
-    place = wanted.place / f"soci-snapshotter-{SOCI}-linux-{this_arch()}.tar.gz"
-    if not place.exists():
-        members = {
-            "THIRD_PARTY_LICENSES": b"licences\n",
-            "NOTICE.md": b"notice\n",
-            "soci": b"#!/bin/sh\nexit 0\n",
-        }
-        staged = place.with_name(f"{place.name}.{os.getpid()}.tmp")
-        staged.write_bytes(pack({**members, "soci-snapshotter-grpc": binary}))
-        staged.rename(place)
-    return Release(SOCI, this_arch(), place.read_bytes(), binary)
+    return _packed(SETS[f"soci-{SOCI}"].place, (SETS[f"soci-{SOCI}"].place / _DAEMON).read_bytes())
 
 
-def _programs_of(containerd: str) -> Mapping[str, tuple[ProgramSet, Sequence[str]]]:
-    """The set and its programs that lie in each directory of a node; SOCI's are for installing there."""
-    return {
-        "usr/bin": (SETS[f"containerd-{containerd}"], ("containerd", "containerd-shim-runc-v2", "ctr")),
-        "usr/local/bin": (SETS[f"cri-tools-{CRI_TOOLS}"], ("crictl",)),
-        "opt/lab/real": (SETS[f"kubernetes-{KUBERNETES}"], ("kubelet",)),
-        "": (SETS[f"soci-{SOCI}"], ("soci-snapshotter-grpc",)),
+@functools.cache
+def faulty_release() -> Release:
+    """The same, whose daemon fails where a test says so, as ``Ami.daemon`` does."""
+    return _packed(None, build.front())
+
+
+def _packed(place: Path | None, binary: bytes) -> Release:
+    """A release of a daemon; kept in a directory, since a real one takes seconds to pack."""
+    name = f"soci-snapshotter-{SOCI}-linux-{build.this_arch()}.tar.gz"
+    if place and (place / name).exists():
+        return Release(SOCI, build.this_arch(), (place / name).read_bytes(), binary)
+    members = {
+        "THIRD_PARTY_LICENSES": b"licences\n",
+        "NOTICE.md": b"notice\n",
+        "soci": b"#!/bin/sh\nexit 0\n",
     }
+    data = build.pack({**members, _DAEMON: binary})
+    if place:
+        staged = place / f"{name}.{os.getpid()}"
+        staged.write_bytes(data)
+        staged.rename(place / name)
+    return Release(SOCI, build.this_arch(), data, binary)
+
+
+def _programs_of(containerd: str) -> list[tuple[str, ProgramSet, Sequence[str]]]:
+    """Each directory of a node that programs lie in, their set, and their names."""
+    return [
+        ("usr/bin", SETS[f"containerd-{containerd}"], ("containerd", "containerd-shim-runc-v2", "ctr")),
+        ("usr/local/bin", SETS[f"cri-tools-{CRI_TOOLS}"], ("crictl",)),
+        ("opt/lab/real", SETS[f"kubernetes-{KUBERNETES}"], ("kubelet",)),
+        # For faults; what a test installs is fetched.
+        ("opt/lab/real", SETS[f"soci-{SOCI}"], (_DAEMON,)),
+    ]
 
 
 def _layer(containerd: str) -> Path:
     rootfs.get(_ROOT)
     digest = hashlib.sha256(ami.stamp(_ROOT).encode() + Path(__file__).read_bytes())
-    for each, _ in _programs_of(containerd).values():
+    for _, each, _ in _programs_of(containerd):
         digest.update(each.place.name.encode())
     return ami.cached(
         f"real-containerd-{containerd}", digest.hexdigest(), lambda target: _build(containerd, target)
@@ -102,11 +122,10 @@ def _layer(containerd: str) -> Path:
 
 def _build(containerd: str, target: Path) -> None:
     programs = _programs(target)
-    for directory, (each, names) in _programs_of(containerd).items():
-        if directory:
-            (programs / directory).mkdir(parents=True)
-            for name in names:
-                _link(each.place / name, programs / directory / name)
+    for directory, each, names in _programs_of(containerd):
+        (programs / directory).mkdir(parents=True, exist_ok=True)
+        for name in names:
+            _link(each.place / name, programs / directory / name)
     with Node(_ROOT, upon=[programs]) as node:
         ami.furnish(node, target)
         node.write("/usr/bin/kubelet", (_INSIDE / "kubelet").read_bytes(), 0o755)
