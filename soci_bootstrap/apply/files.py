@@ -54,6 +54,15 @@ class FileChanges:
                 self.put(step)
         return steps
 
+    def forget(self, files: Iterable[str | None]) -> None:
+        """Leave out of the record what is not going to be changed after all."""
+        gone = set(files)
+        self.record = replace(
+            self.record,
+            managed={path: managed for path, managed in self.record.managed.items() if path not in gone},
+            before={path: before for path, before in self.record.before.items() if path not in gone},
+        )
+
     def savepoint(self) -> None:
         """Keep what was changed up to here, whatever becomes of the run; ``undo`` goes back to this."""
         self._saved, self._saved_record = len(self._earlier), self.record

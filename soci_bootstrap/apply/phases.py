@@ -14,13 +14,12 @@ from soci_bootstrap.apply.effect import Effect
 from soci_bootstrap.apply.files import FileChanges
 from soci_bootstrap.apply.nodeadm_files import nodeadms_own, nodeadms_part
 from soci_bootstrap.apply.services import ServiceChanges
-from soci_bootstrap.errors import BootstrapError, StateError
+from soci_bootstrap.errors import BootstrapError, StateError, WorkloadsError
 from soci_bootstrap.facts import environment
 from soci_bootstrap.facts.registries import direct_urls
 from soci_bootstrap.fetch import reachable
 from soci_bootstrap.plan.items import Daemon
 from soci_bootstrap.plan.steps import Action, Step
-from soci_bootstrap.runtime import pods
 from soci_bootstrap.state import health
 from soci_bootstrap.state.record import Outcome, Phase, save
 from soci_bootstrap.state.wiring import WiringMode
@@ -85,10 +84,13 @@ def preflight(context: Context, decision: Decision, changes: FileChanges, servic
         changes.back_up_foreign((*own, *decision.facts.kubelet.sources, paths.NODECONFIG_CACHE))
 
 
-def wire(context: Context, decision: Decision, changes: FileChanges, services: ServiceChanges) -> None:
+def wire(context: Context, decision: Decision, changes: FileChanges, services: ServiceChanges) -> Effect:
     """Point containerd and kubelet at SOCI; where containerd runs, switch it now.
 
     The wiring is recorded first: a run killed in between leaves a node whose hooks know of it.
+
+    Returns:
+        When it takes effect: at the next boot, where workloads came since that was decided.
 
     Raises:
         BootstrapError: containerd did not come up with SOCI.
@@ -98,16 +100,31 @@ def wire(context: Context, decision: Decision, changes: FileChanges, services: S
         save(context.system, changes.record)
     if decision.effect is not Effect.NOW:
         _put(context, decision, changes, Phase.WIRING)
-        return
-    health.recovered(context.system)
+        return decision.effect
     switch = services.switch(decision.wired)
-    switch.begin(pods.running(context.system))
+    try:
+        switch.quiesce(force=context.settings.force)
+    except WorkloadsError as error:
+        # They came while the release was fetched; kubelet runs again.
+        context.console.warn(f"not switched now: {error}")
+        services.forget_switch()
+        if decision.desired.wiring.mode is WiringMode.DIRECT:
+            changes.forget(step.path for step in decision.plan.steps if _is_wiring(step))
+        else:
+            _put(context, decision, changes, Phase.WIRING)
+        return Effect.NEXT_BOOT
+    health.recovered(context.system)
     _put(context, decision, changes, Phase.WIRING)
     if decision.desired.wiring.mode is WiringMode.NODEADM:
         for item in nodeadms_part(context.system, decision.wired):
             changes.put(Step(item.name, item.path, changed=True, item=item))
     switch.restart(decision.wired)
     switch.end()
+    return Effect.NOW
+
+
+def _is_wiring(step: Step) -> bool:
+    return step.item is not None and step.item.phase is Phase.WIRING
 
 
 def _put(context: Context, decision: Decision, changes: FileChanges, phase: Phase) -> None:

@@ -19,6 +19,8 @@ from soci_bootstrap.facts.machine import architecture
 from soci_bootstrap.fetch import release
 from soci_bootstrap.plan import units
 from soci_bootstrap.plan.steps import Step, drop_restored
+from soci_bootstrap.runtime.read_ahead import read_ahead
+from soci_bootstrap.runtime.unwire import restore_unwired
 from soci_bootstrap.settings import to_json
 from soci_bootstrap.state import health
 from soci_bootstrap.state.backups import remove_record, sweep
@@ -58,9 +60,13 @@ def run(context: Context) -> Report:
     attempt = _Attempt(context)
     error: BootstrapError
     try:
-        return _converge(attempt)
+        report = _converge(attempt)
+        _start_kubelet(attempt)
+        return report
     except RefusedError:
+        signals.ignore_more()
         attempt.undo(to_savepoint=False)
+        _start_kubelet(attempt)
         raise
     except BootstrapError as failure:
         error = failure
@@ -73,7 +79,16 @@ def run(context: Context) -> Report:
         )
     # From here on a second signal must not stop the undoing.
     signals.ignore_more()
-    return _fail(attempt, error)
+    report = _fail(attempt, error)
+    _start_kubelet(attempt)
+    return report
+
+
+def _start_kubelet(attempt: _Attempt) -> None:
+    """Whatever came of this run: a kubelet that it, or one that was killed, stopped runs again."""
+    if attempt.context.mode is Mode.NODE:
+        for failure in attempt.services.start_kubelet():
+            attempt.context.console.warn(failure)
 
 
 class _Attempt:
@@ -140,6 +155,11 @@ def _converge(attempt: _Attempt) -> Report:
     if context.record is not None:
         sweep(context.system, (paths.RECORD, *context.record.before))
     if context.on_node:
+        there = context.system.entry(paths.DAEMON).kind == "file"
+        read_ahead(context.system, paths.DAEMON if there else paths.AMI_DAEMON)
+        # What failing open changed outside of our own files: those who wire anew need it as it was.
+        for failure in restore_unwired(context.system):
+            context.console.warn(failure)
         # The agent, its boot-time unit and the record stay, whatever happens next.
         attempt.steps = changes.put_all(units.agent_items(context.agent))
     changes.savepoint()
@@ -159,8 +179,8 @@ def _converge(attempt: _Attempt) -> Report:
     phases.configure(context, decision, changes)
     if context.on_node:
         phases.preflight(context, decision, changes, services)
-    phases.wire(context, decision, changes, services)
-    outcome = _commit(attempt, decision)
+    effect = phases.wire(context, decision, changes, services)
+    outcome = _commit(attempt, decision, effect)
     return attempt.report(outcome, STAGED if outcome is Outcome.STAGED else None)
 
 
@@ -172,11 +192,11 @@ def _keep_settings(context: Context) -> None:
 
 
 @signals.discarded()
-def _commit(attempt: _Attempt, decision: Decision) -> Outcome:
+def _commit(attempt: _Attempt, decision: Decision, effect: Effect) -> Outcome:
     """Record the run; after this nothing is undone."""
     context, changes, facts = attempt.context, attempt.changes, decision.facts
     image = context.mode is Mode.BAKE
-    staged = decision.effect is Effect.NEXT_BOOT
+    staged = effect is Effect.NEXT_BOOT
     outcome = Outcome.STAGED if staged else Outcome.BAKED if image else Outcome.INSTALLED
     last = context.record
     first = last is None or not (last.outcome is Outcome.BAKED if image else last.wiring)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from soci_bootstrap import paths
 from soci_bootstrap.apply.context import Context, Mode
 from soci_bootstrap.apply.decide import Decision
+from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.plan.steps import Action
-from soci_bootstrap.runtime.switch import Switch
+from soci_bootstrap.runtime.switch import Switch, start_kubelet_if_noted
 from soci_bootstrap.runtime.unwire import snapshotter
 from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system.systemd import Systemd
@@ -64,6 +65,18 @@ class ServiceChanges:
         self._wired = wired
         self._switch = Switch(self._context.system, self._context.console, self._context.deadline)
         return self._switch
+
+    def forget_switch(self) -> None:
+        """The switch was called off before it changed anything."""
+        self._switch = None
+
+    def start_kubelet(self) -> list[str]:
+        """Start kubelet where this run or one that was killed stopped it; failures, a sentence each."""
+        try:
+            start_kubelet_if_noted(self._context.system, self.systemctl)
+        except BootstrapError as error:
+            return [str(error)]
+        return []
 
     def stop_started(self) -> list[str]:
         """Stop what this run started, before its files are undone; failures, a sentence each."""

@@ -12,8 +12,6 @@ from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system import System, journal
 from soci_bootstrap.system.deadline import Deadline
 
-RESERVE = 0.8
-"""Seconds of a hook's deadline that judging leaves for unwiring, recording, telling and queueing."""
 _PAUSE = 600.0
 """Seconds: a SOCI that comes and goes must not have containerd restarted each time."""
 _REMEDY = "run `soci-bootstrap doctor`; the next boot tries again"

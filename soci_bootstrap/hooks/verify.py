@@ -11,7 +11,6 @@ from soci_bootstrap import paths
 from soci_bootstrap.configfiles.containerd_text import named
 from soci_bootstrap.errors import BootstrapError, TimedOutError
 from soci_bootstrap.hooks.fail_open import (
-    RESERVE,
     fail_open,
     request_restart,
     restart_containerd,
@@ -19,7 +18,7 @@ from soci_bootstrap.hooks.fail_open import (
     take_restart_request,
     unwire_node,
 )
-from soci_bootstrap.hooks.guard import LEAST_PATIENCE, PATIENCE
+from soci_bootstrap.hooks.guard import LEAST_PATIENCE, PATIENCE, RESERVE
 from soci_bootstrap.runtime import mounts, probe
 from soci_bootstrap.runtime.ctr import Ctr
 from soci_bootstrap.runtime.images import fit_images, try_out

@@ -66,11 +66,6 @@ class Switch:
         self._systemd = Systemd(system, deadline)
         self.kubelet = kubelet_is_noted(system) or self._systemd.is_active(paths.KUBELET_SERVICE)
 
-    def begin(self, running: Sequence[pods.Running]) -> None:
-        """Stop kubelet and remove its pods, until `apply` says ``quiesce``."""
-        self._stop_kubelet()
-        self._remove(running)
-
     def quiesce(self, *, force: bool, on: str = "") -> None:
         """Stop kubelet, look again at what runs, and remove the pods.
 

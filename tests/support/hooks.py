@@ -6,7 +6,7 @@ import json
 from contextlib import ExitStack
 
 from soci_bootstrap import paths
-from soci_bootstrap.hooks import fail_open, guard, verify
+from soci_bootstrap.hooks import guard, verify
 from soci_bootstrap.paths import CONTAINERD_ENDPOINT
 from soci_bootstrap.state.wiring import Wired, WiringMode
 from soci_bootstrap.system.deadline import Deadline
@@ -88,7 +88,7 @@ class Hook:
 
 
 def run_guard(node: Node) -> None:
-    guard.guard(node, Deadline(fail_open.RESERVE + 0.2))
+    guard.guard(node, Deadline(guard.RESERVE + 0.2))
 
 
 def run_verify(node: Node) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+from soci_bootstrap.cli.commands import doctor as _doctor
 from soci_bootstrap.cli.commands import install as _install
 from soci_bootstrap.cli.commands import plan as _plan
 from soci_bootstrap.cli.commands import rollback as _rollback
@@ -50,4 +51,5 @@ class Command:
         return Done(self.module.run(*arguments))
 
 
-install, plan, rollback = Command(_install), Command(_plan), Command(_rollback)
+doctor, install = Command(_doctor), Command(_install)
+plan, rollback = Command(_plan), Command(_rollback)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 from dataclasses import replace
 
@@ -8,14 +9,14 @@ import pytest
 from soci_bootstrap import paths
 from soci_bootstrap.apply.context import Mode
 from soci_bootstrap.errors import CommandError, PreflightError
-from soci_bootstrap.fetch import reachable
+from soci_bootstrap.fetch import binary, reachable
 from soci_bootstrap.paths import RECORD
 from soci_bootstrap.settings import to_json
 from soci_bootstrap.state import health
 from soci_bootstrap.state.record import Outcome, load, save
 from tests.support import trees
 from tests.support.corpus import servers
-from tests.support.machines import CERTS, Machine
+from tests.support.machines import CERTS, SHOW, Machine
 from tests.support.nodes import write
 
 
@@ -219,3 +220,65 @@ def test_an_image_is_baked_without_a_systemd_to_ask(machine) -> None:
     (machine.root / "usr/bin/systemctl").unlink()
     assert machine.run(Mode.BAKE, command="bake").outcome is Outcome.INSTALLED
     assert [call for call in machine.node.calls if call.startswith("systemctl")] == []
+
+
+# -- a node that is already running -------------------------------------------------------------
+
+UP = SHOW.replace("inactive", "active").format(socket="active").encode()
+WEB = json.dumps({"Labels": {"io.kubernetes.pod.name": "web-0"}, "Snapshotter": "overlayfs"}).encode()
+
+
+@pytest.fixture
+def running(machine):
+    """A node whose containerd and kubelet run, and nothing else."""
+    machine.node.programs.update(
+        {
+            "systemctl show -p Id": UP,
+            "systemctl show -p ActiveState": b"ActiveState=active\n",
+            "systemctl show -p LoadState": b"LoadState=not-found\n",
+            "ctr -n k8s.io namespaces ls": b"k8s.io\n",
+            "ctr -n k8s.io tasks ls": b"TASK PID STATUS\n",
+            "ctr -n k8s.io containers info": WEB,
+            "ctr -n k8s.io": b"",
+        }
+    )
+    return machine
+
+
+def test_a_workload_that_came_while_the_release_was_fetched_is_not_stopped(running, monkeypatch) -> None:
+    fetch = binary.fetch_binary
+
+    def slowly(*arguments):
+        running.node.programs["ctr -n k8s.io tasks ls"] = b"TASK PID STATUS\na 7 RUNNING\n"
+        return fetch(*arguments)
+
+    monkeypatch.setattr(binary, "fetch_binary", slowly)
+    report = running.run()
+    assert (report.outcome, report.reason) == (Outcome.STAGED, "takes effect at the next boot")
+    assert "not switched now" in running.said.getvalue()
+    assert not any(" kill " in call or " rm " in call for call in running.node.calls)
+    jobs = [call for call in running.node.calls if "kubelet.service" in call and " show " not in call]
+    assert jobs == ["systemctl stop kubelet.service", "systemctl start kubelet.service"]
+    assert not any("restart containerd" in call for call in running.node.calls)
+    assert running.wired()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_kubelet_that_a_killed_run_stopped_runs_again_whatever_comes_of_this_one(machine, fails) -> None:
+    machine.install()
+    write(machine.root, {paths.KUBELET_STOPPED: ""})
+    report = machine.run(**({"soci_version": "0.11.1", "tarball": "/nowhere"} if fails else {}))
+    assert report.outcome is (Outcome.FAILED if fails else Outcome.UNCHANGED)
+    assert "systemctl start kubelet.service" in machine.node.calls
+    assert machine.node.read(paths.KUBELET_STOPPED) is None
+
+
+def test_a_failed_change_of_a_node_that_works_leaves_it_as_it_was(machine) -> None:
+    machine.install()
+    before = trees.content(machine.root)
+    report = machine.run(soci_version="0.11.1", tarball="/nowhere")
+    assert report.outcome is Outcome.FAILED
+    assert machine.wired()
+    assert health.load(machine.node).degraded == ""
+    assert trees.differences(before, trees.content(machine.root)) == []
+    assert machine.install() == ("unchanged", None)

@@ -211,7 +211,7 @@ def calls(system: nodes.Node) -> list[str]:
     return [call for call in system.calls if any(word in call.split() for word in words)]
 
 
-def test_kubelet_stops_first_and_sandboxes_go_last(tmp_path: Path) -> None:
+def test_kubelet_stops_first_and_sandboxes_go_last(tmp_path: Path, monkeypatch) -> None:
     system = switching(tmp_path, {})
     ended: set[str] = set()
 
@@ -235,7 +235,8 @@ def test_kubelet_stops_first_and_sandboxes_go_last(tmp_path: Path) -> None:
     web = Running("k8s.io", "web", "default", "web-0", "web", "soci", "", "container")
     docker = Running("moby", "other")
     switch_ = Switch(system, trees.QUIET, Deadline(60))
-    switch_.begin([pod, web, docker])
+    monkeypatch.setattr("soci_bootstrap.runtime.pods.running", lambda _: (pod, web, docker))
+    switch_.quiesce(force=True)
     switch_.end()
     done = calls(system)
     assert done[0] == "systemctl stop kubelet.service"
@@ -250,10 +251,11 @@ def test_kubelet_stops_first_and_sandboxes_go_last(tmp_path: Path) -> None:
     assert not (tmp_path / "run/netns/x").exists()
 
 
-def test_a_kubelet_that_was_down_stays_down(tmp_path: Path) -> None:
+def test_a_kubelet_that_was_down_stays_down(tmp_path: Path, monkeypatch) -> None:
     system = switching(tmp_path, {}, kubelet="inactive")
     switch_ = Switch(system, trees.QUIET, Deadline(60))
-    switch_.begin([])
+    monkeypatch.setattr("soci_bootstrap.runtime.pods.running", lambda _: ())
+    switch_.quiesce(force=False)
     switch_.end()
     assert not any("kubelet" in call for call in calls(system))
     # But for one that a run stopped which was killed.

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from soci_bootstrap.cli.commands import doctor
 from soci_bootstrap.paths import NODEADM_DROPIN, NODECONFIG_CACHE
 from tests.support import trees
 from tests.support.nodes import captured
-from tests.support.results import install, plan, rollback
+from tests.support.results import doctor, install, plan, rollback
 
 V1 = "containerd github.com/containerd/containerd 1.7.27 05044ec\n"
 VERSION = "/etc/eks/containerd-version.txt"
@@ -109,7 +108,7 @@ def test_there_and_back(
     assert install.run(trees.settings("install", *words), trees.QUIET).outcome == "unchanged"
     assert plan.run(trees.settings("plan", *words), trees.QUIET).exit_status == 0
     seen = doctor.run(trees.settings("doctor", "--root", str(root)), trees.QUIET)
-    assert (seen.verdict, [check.found for check in seen.checks if check.status == "fail"]) == ("pending", [])
+    assert (seen.verdict, [check["found"] for check in seen.checks if check["status"] == "fail"]) == ("pending", [])
     assert stats(root) == installed
 
     rolled = rollback.run(trees.settings("rollback", "--root", str(root)), trees.QUIET)
