@@ -43,8 +43,8 @@ class Outcome:
     Attributes:
         status: ``install``'s exit status, None where it never ended.
         record: record.json's outcome, empty for no record.
-        degraded: a pattern found in state.json's reason and, where install failed open, in record.json's,
-            in stderr's last line and in the JSON; empty: the state says that nothing is wrong.
+        degraded: a pattern found in state.json's reason and, where install failed open, in stderr's last
+            line and in the JSON; empty: the state says that nothing is wrong.
     """
 
     status: int | None = 0
@@ -57,7 +57,7 @@ HEALTHY = Outcome()
 
 def refused(reason: str) -> Outcome:
     """Install itself failed open."""
-    return Outcome(2, "degraded", reason)
+    return Outcome(2, "failed", reason)
 
 
 def guarded(reason: str) -> Outcome:
@@ -252,8 +252,7 @@ class Bench:
         if record.get("outcome", "") != expected.record:
             found.append(f"record.json says {record.get('outcome')!r}, not {expected.record!r}")
         reasons = {"state.json": reason}
-        if expected.status == 2 and expected.record == "degraded":
-            reasons["record.json"] = record.get("reason", "")
+        if expected.status == 2 and expected.record == "failed":
             reasons["stderr's last line"] = (self.node.read("/opt/install.err").splitlines() or [""])[-1]
             reasons["install's JSON"] = str(self.json("/opt/install.json").get("reason"))
         for place, text in reasons.items():
@@ -265,7 +264,7 @@ class Bench:
         """What helps where a row fails."""
         commands = (
             "cat /opt/install.err /opt/install.json",
-            f"cat {STATE}; grep -o '\"outcome.*\\|\"reason.*' {RECORD}",
+            f"cat {STATE}; grep -o '\"outcome.*' {RECORD}",
             "systemctl list-jobs --no-pager; systemctl --failed --no-legend",
             "ls /etc/eks/nodeadm.d; cat /etc/kubernetes/kubelet/config.json.d/*",
             "journalctl -b --no-pager -o short-monotonic | grep -vE 'level=(info|warn)' | tail -60",
@@ -273,6 +272,13 @@ class Bench:
         if not self.node.pid:
             return "the node is off"
         return "\n".join(f"$ {command}\n{self.sh(command + ' 2>&1')}" for command in commands)
+
+
+def assert_joined(bench: Bench, via: str, outcome: Outcome) -> None:
+    """The node joins, new images run through ``via``, and what is on record is true."""
+    wrong = bench.problems(via) + bench.lies(outcome)
+    if wrong:
+        raise AssertionError("\n".join([*wrong, bench.report()]))
 
 
 def brief(error: BaseException) -> str:

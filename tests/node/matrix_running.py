@@ -179,7 +179,7 @@ CUT_SHORT = [
     Row(
         "reboot while install fetches",
         OVERLAYFS,
-        Outcome(None, "degraded", "boot fetches nothing"),
+        Outcome(None, "failed", "boot fetches nothing"),
         ami=Ami(generation=20250812),
         options=MIRROR,
         prepare=serving(Fault.HANG),

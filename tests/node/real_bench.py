@@ -16,7 +16,7 @@ import pytest
 from tests.node.lab import cluster, images, real
 from tests.node.lab.cri import Container
 from tests.node.lab.images import File, Image
-from tests.node.matrix import Bench, Row
+from tests.node.matrix import AGENT, Bench, Row
 
 MANIFESTS = "/etc/kubernetes/manifests"
 FROM_MIRROR = f"--mirror {{mirror}} --soci-version {real.SOCI} --sha256 {{sha256}}"
@@ -90,7 +90,7 @@ class Rule:
         return self.module, f"{self.name} = {self.left_out}"
 
 
-STRANDED = Rule("ctr", "Ctr.unusable_images", "lambda *arguments: []")
+STRANDED = Rule("runtime.ctr", "Ctr.unusable_images", "lambda *arguments: []")
 """Removing the records of images that the active snapshotter lacks."""
 
 
@@ -160,7 +160,7 @@ class RealBench(Bench):
     def remove_pod(self, name: str) -> None:
         """Take a pod's manifest away, and wait until nothing of it runs."""
         self.node.run(["rm", "-f", f"{MANIFESTS}/{name}.json"])
-        self.wait(lambda: not self._sandboxes_of(name), seconds=_POD_SECONDS)
+        self.wait(lambda: not self._sandboxes_of(name))
 
     def complaints(self, name: str) -> str:
         """The last error of kubelet's that names a pod; empty where there is none."""
@@ -196,8 +196,6 @@ class RealBench(Bench):
 
     def doctor(self) -> dict[str, Any]:
         """What the agent's doctor says, as its JSON."""
-        from tests.node.matrix import AGENT
-
         done = self.node.run([AGENT, "doctor", "--json"], check=False, timeout=120)
         found: dict[str, Any] = json.loads(done.stdout)
         return found

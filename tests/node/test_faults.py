@@ -17,7 +17,7 @@ from tests.node import matrix_images, matrix_rows, matrix_running, matrix_wiring
 from tests.node.lab import images
 from tests.node.lab.eks import Ami, eks_node
 from tests.node.lab.soci import build
-from tests.node.matrix import Bench, Outcome, Row, brief
+from tests.node.matrix import Bench, Row, assert_joined, brief
 from tests.node.matrix_report import PROPERTY
 from tests.node.zipapp import without
 
@@ -30,13 +30,6 @@ _DOWN_SECONDS = 6.0
 """How long a node that is expected not to join may try."""
 _REPORTED = 2000
 """Characters; an error that is longer has brought its report along."""
-
-
-def assert_joined(bench: Bench, via: str, outcome: Outcome) -> None:
-    """The node joins, new images run through ``via``, and what is on record is true."""
-    wrong = bench.problems(via) + bench.lies(outcome)
-    if wrong:
-        raise AssertionError("\n".join([*wrong, bench.report()]))
 
 
 def joins(row: Row) -> str:

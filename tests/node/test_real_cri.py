@@ -67,10 +67,10 @@ def test_kubelet_sees_what_images_take_and_where(bench: RealBench) -> None:
         before = image_disk(bench)["usedBytes"]
         reference = bench.registry.push(layered(b"measured", 8, 10_000_000), "measured")
         cri.pull(reference)
-        bench.wait(lambda: image_disk(bench)["usedBytes"] > before + 60_000_000, seconds=40)
+        bench.wait(lambda: image_disk(bench)["usedBytes"] > before + 60_000_000)
         cri.remove(reference)
         # The fixture's own image may not have been counted yet.
-        bench.wait(lambda: image_disk(bench)["usedBytes"] < before + 30_000_000, seconds=40)
+        bench.wait(lambda: image_disk(bench)["usedBytes"] < before + 30_000_000)
 
 
 def test_many_images_are_pulled_at_once_listed_and_removed(bench: RealBench) -> None:
@@ -90,7 +90,7 @@ def test_many_images_are_pulled_at_once_listed_and_removed(bench: RealBench) -> 
         for reference in references:
             cri.remove(reference)
     assert not set(references) & listed(bench, CONTAINERD)
-    bench.wait(lambda: snapshots(bench) <= kept, seconds=30)
+    bench.wait(lambda: snapshots(bench) <= kept)
 
 
 def test_two_pods_of_one_image_pull_it_at_once(bench: RealBench) -> None:
@@ -113,8 +113,8 @@ def test_kubelets_garbage_collection_frees_socis_disk(bench: RealBench) -> None:
     before = snapshots(bench)
     bench.node.write("/etc/kubernetes/kubelet/config.json.d/99-collect.conf", json.dumps(_COLLECT))
     bench.node.run("systemctl restart kubelet")
-    bench.wait(lambda: unused not in listed(bench, CONTAINERD), seconds=60)
-    bench.wait(lambda: snapshots(bench) < before, seconds=30)
+    bench.wait(lambda: unused not in listed(bench, CONTAINERD))
+    bench.wait(lambda: snapshots(bench) < before)
     assert kept in listed(bench, CONTAINERD)
     assert bench.wait_pod("kept").snapshotter == SNAPSHOTTER
     bench.node.run("rm /etc/kubernetes/kubelet/config.json.d/99-collect.conf; systemctl restart kubelet")

@@ -15,12 +15,13 @@ from collections.abc import Callable
 import grpc
 import pytest
 
-from tests.node import matrix, matrix_rows, matrix_running, matrix_wiring
+from tests.node import matrix_rows, matrix_running, matrix_wiring
 from tests.node.lab import real
 from tests.node.lab.eks import Ami
-from tests.node.matrix import Row
+from tests.node.matrix import Row, assert_joined
 from tests.node.matrix_report import PROPERTY
 from tests.node.real_bench import NEEDS_CLUSTER, NEEDS_PROGRAMS, JoinedBench
+from tests.node.zipapp import without
 
 pytestmark = [NEEDS_PROGRAMS, NEEDS_CLUSTER]
 WORST = frozenset(
@@ -96,7 +97,7 @@ def test_the_api_server_says_that_the_node_joins(row: Row, record_property: Reco
         try:
             row.first(bench)
             row.act(bench)
-            matrix.assert_joined(bench, row.via, row.outcome)
+            assert_joined(bench, row.via, row.outcome)
         except (grpc.RpcError, AssertionError) as error:
             raise AssertionError(f"{error}\n{bench.report()}") from error
     record_property(PROPERTY, (row.name, programs, row.via, row.outcome.degraded or row.outcome.record, ""))
@@ -104,7 +105,7 @@ def test_the_api_server_says_that_the_node_joins(row: Row, record_property: Reco
 
 @pytest.mark.parametrize("row", SAVED, ids=lambda row: row.name)
 def test_without_what_saves_it_it_does_not(row: Row) -> None:
-    patches = tuple(matrix.nothing(what) for what in row.saved_by)
+    patches = tuple(without(what) for what in row.saved_by)
     with JoinedBench(row, (*row.patches, *patches)) as bench:
         bench.pod_seconds = _DOWN_SECONDS
         try:

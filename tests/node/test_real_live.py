@@ -77,7 +77,7 @@ def test_soci_dies_under_running_pods_and_pulls_go_on(bench: RealBench) -> None:
     agent(bench, "install", bench.options(), program=FETCHED)
     pod = bench.run_pod(bench.registry.push(layered(b"under"), "under"))
     bench.node.run("systemctl kill --signal=KILL soci-snapshotter.service")
-    bench.wait(lambda: bench.node.state("soci-snapshotter.service") == "active", seconds=20)
+    bench.wait(lambda: bench.node.state("soci-snapshotter.service") == "active")
     assert bench.runs(pod.container)
     assert bench.problems(SOCI) == [], bench.report()
 

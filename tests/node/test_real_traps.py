@@ -92,16 +92,16 @@ def _dies_later(bench: RealBench) -> None:
 
 
 NO_PAUSE = Trap(
-    Rule("ctr", "Ctr.import_pause", "lambda *arguments: False"),
+    Rule("runtime.ctr", "Ctr.import_pause", "lambda *arguments: False"),
     symptom="CreatePodSandboxError.*error getting header info",
 )
-UNTRIED = Rule("decompressor", "self_test")
+UNTRIED = Rule("runtime.self_test", "self_test")
 TRAPS = {
     **{f"pause, containerd {version}": (version, NO_PAUSE) for version in real.CONTAINERDS},
     "a mirror in certs.d": (
         "2.3.7",
         Trap(
-            Rule("registries", "refuse_unreachable"),
+            Rule("apply.preflight", "refuse_unreachable"),
             _behind_a_mirror,
             OVERLAYFS,
             refused("private.test:5999"),
@@ -135,7 +135,7 @@ TRAPS = {
             UNTRIED,
             _dies_later,
             OVERLAYFS,
-            Outcome(record="degraded", degraded="/opt/unpack"),
+            Outcome(record="failed", degraded="/opt/unpack"),
             symptom="exit status 1|context canceled",
             others={
                 "before": _script("/opt/unpack", "#!/bin/sh\nexec unpigz -dc\n"),
