@@ -37,8 +37,6 @@ LINK_DAMAGE = {
 }
 LEAST = {"file": 8, "link": 3}
 DAMAGE = [("file", name) for name in FILE_DAMAGE] + [("link", name) for name in LINK_DAMAGE]
-LONG_WAY = {"SOCI_BOOTSTRAP_JSON": "1"}
-"""A setting from the environment that the short way does not take."""
 
 
 @pytest.fixture(scope="module", params=CLOUD_INIT)
@@ -56,7 +54,7 @@ def first(installed: Machine) -> Run:
 
 def managed(installed: Machine) -> list[str]:
     """Every path that install looks after: those it wrote, and those that it found as wanted."""
-    steps = installed.install(environment=LONG_WAY).document["steps"]
+    steps = installed.install().document["steps"]
     paths = [step["path"] for step in steps if "path" in step]
     assert set(paths) >= set(installed.record()["managed"])
     return paths
@@ -96,10 +94,9 @@ def test_peak_memory_with_a_real_size(installed: Machine) -> None:
     assert int(installed.node.read("/opt/install.rss")) <= PEAK_KIB
 
 
-@pytest.mark.parametrize("environment", [{}, LONG_WAY], ids=["the short way", "the long way"])
-def test_again_nothing_is_touched(installed: Machine, environment: dict[str, str]) -> None:
+def test_again_nothing_is_touched(installed: Machine) -> None:
     before = installed.everything(), installed.units(), installed.connections()
-    run = installed.install(environment=environment)
+    run = installed.install()
     assert (run.status, run.outcome, run.changed) == (0, "unchanged", [])
     assert {step.get("path") for step in run.document["steps"]} >= set(installed.record()["managed"])
     assert installed.everything() == before[0]
