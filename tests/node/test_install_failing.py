@@ -106,7 +106,7 @@ CASES = {
         arrange=lambda mirror: _serve(mirror, build.release().data[:100_000]),
     ),
     "a connection that breaks": Case(
-        f"{FROM_MIRROR} --deadline 2",
+        f"{FROM_MIRROR} --deadline 5",
         ("found the connection failed in the middle", "expected"),
         arrange=lambda mirror: _break(mirror, Fault.TRUNCATE),
     ),
