@@ -71,7 +71,8 @@ def _is_due(context: Context, facts: Facts, chosen: Decompressor, files: tuple[I
     system, record = context.system, context.record
     if not system.live or chosen.path is None:
         return False
-    if context.mode in {Mode.BOOT, Mode.BAKE} or record is None or record.outcome is not Outcome.INSTALLED:
+    proven = record is not None and record.outcome in {Outcome.INSTALLED, Outcome.STAGED}
+    if context.mode in {Mode.BOOT, Mode.BAKE} or not proven:
         return True
     config = paths.SOCI_CONFIG_BESIDE_GATE if facts.node_config.gate else paths.SOCI_CONFIG
     named = f'path = "{chosen.path}"'.encode() in (system.read(config) or b"")

@@ -115,6 +115,17 @@ def test_the_one_that_was_asked_for_has_no_substitute(machine) -> None:
     assert "failed its self-test" in machine.fail_open(decompressor="unpigz")
 
 
+@pytest.mark.parametrize("outcome", [Outcome.INSTALLED, Outcome.STAGED])
+def test_one_that_this_boot_proved_is_not_tried_again(machine, outcome) -> None:
+    machine.install()
+    record = load(machine.node)
+    assert record is not None
+    save(machine.node, replace(record, outcome=outcome))
+    machine.tested.clear()
+    report = machine.run()
+    assert (machine.tested, [step.name for step in report.steps if step.changed]) == ([], [])
+
+
 # -- registries ---------------------------------------------------------------------------------
 
 
