@@ -47,19 +47,30 @@ def nodeadms_part(system: System, wired: Wired) -> tuple[File, ...]:
     return tuple(files)
 
 
-def put_back(system: System, wired: Wired, before: Mapping[str, bytes]) -> Iterator[tuple[str, bytes, bool]]:
+def put_back(
+    system: System, wired: Wired, before: Mapping[str, bytes]
+) -> Iterator[tuple[str, bytes | None, bool]]:
     """Nodeadm's files for a node without our drop-in, which nodeadm writes anew at the next boot only.
 
     Args:
         system: the node.
         wired: what nodeadm merged.
-        before: the saved copies of some of them.
+        before: the saved copies of some of them; kubelet's environment files are among them.
 
     Yields:
         Each file that leads to SOCI with its bytes, and whether these are the saved copy: that takes a
-        file in which nothing but our part differs. Any other is unwired.
+        file in which nothing but our part differs. Any other is unwired. None for one that goes.
     """
+    # What a later boot saved leads to SOCI itself, where the first run had found no such file.
+    before = {path: saved for path, saved in before.items() if wired.address.encode() not in saved}
+    arguments = _arguments_before(system, wired, before)
+    yield from ((path, saved, True) for path, saved in arguments.items())
+    dropin = f"{wired.kubelet_dir}/{paths.KUBELET_NODEADM_DROPIN}"
+    if arguments:
+        yield dropin, None, True
     for path in (*nodeadms_own(system, wired), paths.NODECONFIG_CACHE):
+        if path == dropin and arguments:
+            continue
         found = system.read(path)
         if found is None or (wired.address.encode() not in found and _unwired(path, found, wired) == found):
             continue
@@ -68,6 +79,35 @@ def put_back(system: System, wired: Wired, before: Mapping[str, bytes]) -> Itera
             yield path, saved, True
         else:
             yield path, _unwired(path, found, wired), False
+
+
+def _arguments_before(system: System, wired: Wired, before: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Kubelet's environment files before nodeadm made kubelet a drop-in directory for our part alone.
+
+    Nothing where it holds more, or was there before, or where kubelet's other arguments changed too.
+    """
+    dropin = f"{wired.kubelet_dir}/{paths.KUBELET_NODEADM_DROPIN}"
+    known = {wired.containerd_config, wired.kubelet_config, dropin, paths.NODECONFIG_CACHE}
+    arguments = {path: saved for path, saved in before.items() if path not in known}
+    found = system.read(dropin)
+    if found is None or dropin in before:
+        return {}
+    try:
+        ours = not _json(found, dropin).keys() - {"apiVersion", "kind", kubelet.ENDPOINT}
+    except StateError:
+        return {}
+    same = all(
+        wired.kubelet_dir.encode() not in saved
+        and _words(system.read(path) or b"", wired.kubelet_dir) == _words(saved, wired.kubelet_dir)
+        for path, saved in arguments.items()
+    )
+    return arguments if ours and same else {}
+
+
+def _words(environment: bytes, directory: str) -> list[str]:
+    """Kubelet's arguments without the one that names its drop-in directory, in any order."""
+    words = environment.decode("utf-8", "replace").replace('"', " ").replace("'", " ").split()
+    return sorted(word for word in words if word.partition("=")[0] != "--config-dir" and word != directory)
 
 
 def _unwired(path: str, found: bytes, wired: Wired) -> bytes:

@@ -152,7 +152,10 @@ class Rollback:
         before = {path: self._before(path) for path in self.record.before.keys() - self.record.managed.keys()}
         for path, data, saved in list(put_back(self.system, self.wired, before)):
             changed = data != self.system.read(path)
-            if changed:
+            if data is None:
+                self.system.remove(path)
+                self.system.rmdir(self.wired.kubelet_dir)
+            elif changed:
                 entry = self.system.entry(path)
                 self.system.write(path, data, entry.mode, entry.uid, entry.gid, entry.label)
             if not saved:

@@ -346,6 +346,7 @@ CACHE = {
         ),
         pytest.param("/k.json", KUBELET, '{"maxPods":3}', '{"maxPods":3}', id="kubelet's saved copy"),
         pytest.param("/k.json", KUBELET, "{", None, id="one that can't be compared"),
+        pytest.param("/k.json", KUBELET, KUBELET, None, id="a copy that was saved while wired"),
         pytest.param(
             NODECONFIG_CACHE,
             json.dumps(CACHE),
@@ -368,6 +369,7 @@ def test_nodeadms_files_are_the_saved_copies_or_unwired(
     node = Node(write(tmp_path, {path: found}))
     ((where, data, saved),) = put_back(node, WIRED, {path: before.encode()} if before is not None else {})
     assert (where, saved) == (path, after is not None)
+    assert data is not None
     if after is not None:
         assert data.decode() == after
     elif path == NODECONFIG_CACHE:
@@ -376,6 +378,39 @@ def test_nodeadms_files_are_the_saved_copies_or_unwired(
         assert json.loads(data) == {"imageServiceEndpoint": CONTAINERD_ENDPOINT, "maxPods": 3}
     else:
         assert data.decode() == found.replace('"soci"', '"overlayfs"')
+
+
+ENVIRONMENT = "ARGS='--config=/k.json --v=2'\n"
+NAMED = "ARGS='--v=2 --config=/k.json --config-dir=/k.d'\n"
+ENDPOINT = '{"kind": "KubeletConfiguration", "imageServiceEndpoint": "unix:///run/s.sock"}'
+
+
+@pytest.mark.parametrize(
+    ("environment", "dropin", "before", "goes"),
+    [
+        pytest.param(NAMED, ENDPOINT, {"/env": ENVIRONMENT}, True, id="made for our part"),
+        pytest.param(
+            NAMED, ENDPOINT, {"/env": ENVIRONMENT, "/k.d/40-nodeadm.conf": ENDPOINT}, True, id="saved wired"
+        ),
+        pytest.param(NAMED, KUBELET, {"/env": ENVIRONMENT}, False, id="the user's part is in it"),
+        pytest.param(NAMED, ENDPOINT, {"/env": NAMED}, False, id="kubelet had it before"),
+        pytest.param(NAMED + "--x", ENDPOINT, {"/env": ENVIRONMENT}, False, id="other arguments too"),
+        pytest.param(NAMED, ENDPOINT, {}, False, id="no saved copy"),
+    ],
+)
+def test_kubelets_directory_goes_where_nodeadm_made_it_for_our_part(
+    environment: str, dropin: str, before: dict[str, str], goes: bool, tmp_path: Path
+) -> None:
+    """Left behind, it would name a socket that is gone, or be named without being there."""
+    node = Node(write(tmp_path, {"/env": environment, "/k.d/40-nodeadm.conf": dropin}))
+    found = list(put_back(node, WIRED, {path: text.encode() for path, text in before.items()}))
+    if goes:
+        assert found == [("/env", ENVIRONMENT.encode(), True), ("/k.d/40-nodeadm.conf", None, True)]
+    else:
+        ((where, data, saved),) = found
+        assert (where, saved) == ("/k.d/40-nodeadm.conf", False)
+        assert data is not None
+        assert json.loads(data)["imageServiceEndpoint"] == CONTAINERD_ENDPOINT
 
 
 def test_nodeadms_files_without_our_part_are_left_alone(tmp_path: Path) -> None:
