@@ -32,7 +32,7 @@ class Trial:
 
 
 def expected_trial(context: Context, facts: Facts) -> Trial:
-    """What a run would try first; looks and changes nothing.
+    """Tell what a run would try first; look and change nothing.
 
     Raises:
         DecompressorError: the one asked for is not here.

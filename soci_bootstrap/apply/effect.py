@@ -56,7 +56,7 @@ def effect(system: System, facts: Facts, wired: Wired, record: Record | None, *,
 
 
 def rewires(items: Iterable[Item], wired: Wired, record: Record | None) -> bool:
-    """Whether putting these changes what containerd is told.
+    """Tell whether putting these items changes what containerd is told.
 
     nodeadm merges its drop-in at a boot: to put back the one that the last run left there tells it nothing.
     """
@@ -80,5 +80,5 @@ def _digest(data: bytes) -> str:
 
 
 def _ran_with_soci(system: System, record: Record | None) -> bool:
-    """Whether containerd started with what its files say now; without our hooks, only the files tell."""
+    """Tell whether containerd started with what its files say now; without our hooks, only the files tell."""
     return record is None or not record.wiring or health.load(system).snapshotter == "soci"

@@ -119,7 +119,7 @@ def _unwired(path: str, found: bytes, wired: Wired) -> bytes:
 
 
 def _differs_by_ours(path: str, found: bytes, saved: bytes, wired: Wired) -> bool:
-    """Whether a file says what its saved copy says, our part apart; not where that can't be told."""
+    """Tell whether a file says what its saved copy says, our part apart; not where that can't be told."""
     try:
         if path == wired.containerd_config:
             merged = containerd.with_soci(saved, wired.dialect, wired.address, wired.root, path)

@@ -92,7 +92,7 @@ def _start_kubelet(attempt: _Attempt) -> None:
 
 
 class _Attempt:
-    """What is known and changed by now, for the end of the run, whichever it is."""
+    """The knowledge and changes of a run by now, for its end, whichever that is."""
 
     def __init__(self, context: Context) -> None:
         self.context = context

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from soci_bootstrap.errors import BootstrapError, RefusedError, StoppedError
 
 if TYPE_CHECKING:
+    from soci_bootstrap.cli.result import Result
     from soci_bootstrap.settings import Settings
     from soci_bootstrap.settings.commandline import CommandLine
     from soci_bootstrap.system.console import Console
@@ -18,24 +19,6 @@ DONE, FAILED, DEGRADED, UNKNOWN = 0, 1, 2, 4
 
 _MODULES = {"bake": "install"}
 """Commands that live in a module of another name."""
-
-
-class Result(Protocol):
-    """The result of every command module's ``run(settings, console)``.
-
-    Attributes:
-        exit_status: the process's.
-        document: the object that ``--json`` prints. A ``reason`` in it is stderr's last line where
-            the exit status is not 0.
-        text: what stdout gets without ``--json``.
-    """
-
-    @property
-    def exit_status(self) -> int: ...  # noqa: D102
-    @property
-    def document(self) -> Mapping[str, object]: ...  # noqa: D102
-    @property
-    def text(self) -> str: ...  # noqa: D102
 
 
 def entry() -> None:

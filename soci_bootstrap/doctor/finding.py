@@ -1,4 +1,4 @@
-"""What a check says, what could not be seen, and the verdict over all of it."""
+"""Findings of checks, unknowns, and the verdict over all of them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Status(str, Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """What one check found; ``hint`` is what to do, empty on ``ok`` and ``skip``."""
+    """The finding of one check; ``hint`` is what to do, empty on ``ok`` and ``skip``."""
 
     status: Status
     found: str
@@ -115,7 +115,7 @@ def skip(why: str, expected: str) -> Finding:
 
 
 def attempt(look: Callable[[], T]) -> Observed[T]:
-    """What ``look`` returns, or why it could not: on a half-broken node a failure is a finding."""
+    """Call ``look``; on a half-broken node its failure is a finding, with the reason."""
     try:
         return look()
     except (BootstrapError, OSError) as error:

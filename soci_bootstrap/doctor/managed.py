@@ -34,7 +34,7 @@ def desired(node: Node) -> dict[str, Managed]:
 
 
 def difference(held: steps.Observed, choices: tuple[Managed, ...]) -> str:
-    """What is wrong with what stands there; empty where it is one of ``choices``."""
+    """Describe how a path differs from all of ``choices``; empty where it is one of them."""
     if not choices or any(matches(held, managed) for managed in choices):
         return ""
     if len(choices) == 1 and choices[0].merged and held.entry.kind == "file":
@@ -56,7 +56,7 @@ def difference(held: steps.Observed, choices: tuple[Managed, ...]) -> str:
 
 
 def matches(held: steps.Observed, managed: Managed) -> bool:
-    """Whether what stands there is what was put there."""
+    """Tell whether a path still is what was put there."""
     entry = held.entry
     if entry.kind != managed.kind:
         return False

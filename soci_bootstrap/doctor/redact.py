@@ -98,7 +98,7 @@ def text(found: str) -> str:
 
 
 def is_secret(name: str) -> bool:
-    """Whether a key's name says that its value is a secret."""
+    """Tell whether a key's name says that its value is a secret."""
     # Where paths are keys, a word in one says nothing.
     harmless = "/" in name or name.lower() in _HARMLESS
     return not harmless and bool(_SECRET_KEY.search(_words(name)))

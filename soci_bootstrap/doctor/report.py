@@ -18,7 +18,7 @@ INTERVAL = 2.0
 
 @dataclass(frozen=True)
 class Report:
-    """What one look found.
+    """The report of one look at a node.
 
     Attributes:
         node: the observation.

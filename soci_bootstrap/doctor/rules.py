@@ -177,7 +177,7 @@ def _found(rule: Rule, node: Node, waiting: str, before: Mapping[str, Finding]) 
 
 
 def _harmless(node: Node, rule: Rule) -> bool:
-    """Whether pulls go on without it: nothing was installed, or containerd pulls with something else.
+    """Tell whether pulls go on without SOCI: nothing installed, or containerd pulls with something else.
 
     Where it is hidden whether the node failed open, it may have.
     """

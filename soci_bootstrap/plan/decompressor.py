@@ -36,7 +36,7 @@ class CarriedFile:
 
 
 def carried(arch: str, python: tuple[int, int]) -> tuple[CarriedFile, ...] | None:
-    """What the decompressor we bring consists of on a node of this architecture and Python.
+    """Read the files of the carried decompressor for a node's architecture and Python.
 
     Args:
         arch: ``amd64`` or ``arm64``.
@@ -78,7 +78,7 @@ def look_at(chosen: Decompressor, system: System) -> None:
 
 
 def excluded(record: Record | None, settings: Settings) -> frozenset[str]:
-    """What an earlier run of this version found out about `auto`'s candidates on this node."""
+    """Recall the candidates of `auto` that failed here at an earlier run of this version."""
     if record is None or record.agent != __version__ or settings.decompressor != "auto":
         return frozenset()
     return frozenset(record.excluded)

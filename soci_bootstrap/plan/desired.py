@@ -1,4 +1,4 @@
-"""What the node should hold: a pure function of settings, facts and record."""
+"""The desired state of a node: a pure function of settings, facts and record."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def desired_state(
     record: Record | None = None,
     excluded: frozenset[str] = frozenset(),
 ) -> Desired:
-    """What the node should hold.
+    """Compute the desired state from settings, facts and the last record. Pure.
 
     Args:
         settings: the user's.
@@ -144,7 +144,7 @@ def facts_of_image(system: System, builder: Facts) -> Facts:
 
 
 def without_machine(desired: Desired) -> Desired:
-    """What goes into an image; the boot-time unit writes config.toml and wires, on each machine anew."""
+    """Leave out what an image must not hold; the boot-time unit tunes and wires on each machine anew."""
     items = tuple(
         item for item in desired.items if item.phase is not Phase.WIRING and item.path != desired.config
     )

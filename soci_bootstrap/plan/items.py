@@ -1,4 +1,4 @@
-"""What the node should hold: the vocabulary between ``wiring``, ``units``, ``plan`` and ``apply``."""
+"""Items of the desired state: the vocabulary between ``wiring``, ``units``, ``steps`` and ``apply``."""
 
 from __future__ import annotations
 

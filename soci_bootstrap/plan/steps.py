@@ -1,4 +1,4 @@
-"""What differs between what the node should hold and what stands there: the steps from one to the other."""
+"""The steps from the observed state to the desired one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class Observed:
-    """What stands at an item's path: the entry, and a file's digest."""
+    """An item's path as found: the entry, and a file's digest."""
 
     entry: Entry = ABSENT
     sha256: str = ""
@@ -113,7 +113,7 @@ def file_steps(
 
 
 def observe(system: System, items: tuple[Item, ...], record: Record | None) -> dict[str, Observed]:
-    """What stands at the items' paths now."""
+    """Observe the items' paths."""
     binary = record.binary if record else None
     return {item.path: _observe_one(system, item, binary) for item in items}
 
@@ -199,7 +199,7 @@ def _active(facts: Facts, unit: str) -> bool:
 
 
 def leftovers(system: System, record: Record, wanted: Container[str]) -> tuple[Restore, ...]:
-    """What an earlier run put there and this one does not want, as far as it is still ours."""
+    """Find what an earlier run put and this one does not want, as far as it is still ours."""
     return tuple(
         Restore("left-over", path, Phase.WIRING)
         for path in record.managed
@@ -223,12 +223,12 @@ def drop_restored(system: System, record: Record, wanted: Container[str]) -> Rec
 
 
 def _is_left(system: System, record: Record, path: str) -> bool:
-    """Whether it is ours, and something else stood there before."""
+    """Tell whether a path is ours, and was something else before."""
     ours = state_of(system, record, path) is PathState.INSTALLED
     return ours and not is_original(system, path, system.entry(path), record.before[path])
 
 
 def _is_done_with(system: System, record: Record, path: str) -> bool:
-    """Whether it needs no putting back; what is both ours and as it was before does not."""
+    """Tell whether a path needs no restoring; one that is both ours and the original does not."""
     as_before = is_original(system, path, system.entry(path), record.before[path])
     return as_before or state_of(system, record, path) is PathState.REWRITTEN

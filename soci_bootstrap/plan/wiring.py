@@ -95,7 +95,7 @@ def _named(facts: Facts, mode: WiringMode) -> list[containerd.NamedSoci]:
 
 
 def _is_static(facts: Facts) -> bool:
-    """Whether the user's NodeConfig has images unpacked with SOCI by itself."""
+    """Tell whether the user's NodeConfig has images unpacked with SOCI by itself."""
     static = facts.node_config.static
     return static is not None and static.snapshotter
 
@@ -229,7 +229,7 @@ def _warnings(facts: Facts, mode: WiringMode) -> tuple[str, ...]:
 
 
 def _disagreements(facts: Facts, address: str, root: str) -> Iterator[str]:
-    """What is not as SOCI needs it where the user wires, a sentence each."""
+    """List what is not as SOCI needs it where the user wires, a sentence each."""
     named = _named(facts, WiringMode.NONE)
     yours = "with --wiring none that is yours to wire"
     if not any(one.snapshotter for one in named):
@@ -247,7 +247,7 @@ def _disagreements(facts: Facts, address: str, root: str) -> Iterator[str]:
 
 
 def for_hooks(wiring: Wiring, found: Facts) -> Wired:
-    """What the hooks need to know of it; kept in the record."""
+    """Describe the wiring as the hooks need it; kept in the record."""
     directory = found.kubelet.config_dir or (
         paths.KUBELET_DROPINS if wiring.mode is WiringMode.NODEADM else ""
     )

@@ -1,4 +1,4 @@
-"""What this tool did to the node, and what stood there before: the base of convergence and rollback.
+"""The record of changes and originals: the base of convergence and rollback.
 
 ``before`` is written ahead: a path's earlier state is durable before the path is first changed,
 so a run killed at any instant can still be rolled back.
@@ -43,7 +43,7 @@ class Outcome(str, Enum):
 
 @dataclass(frozen=True)
 class Before:
-    """What stood at a path before the first change.
+    """The original of a path, before the first change.
 
     Attributes:
         entry: what it was.
@@ -56,7 +56,7 @@ class Before:
 
 @dataclass(frozen=True)
 class Managed:
-    """What we last put at a path: bytes by digest and mode, or a link's target.
+    """The content last put at a path: bytes by digest and mode, or a link's target.
 
     Attributes:
         sha256: empty for a daemon that was about to be put there.
@@ -91,7 +91,7 @@ class Binary:
     ctime_ns: int = 0
 
     def is_at(self, entry: Entry) -> bool:
-        """Whether the file found is, by its identity, the one that was installed; if not, its bytes tell."""
+        """Tell whether a file is, by its identity, the one that was installed; if not, its bytes tell."""
         return (entry.kind, entry.size, entry.mtime_ns, entry.inode, entry.ctime_ns) == (
             "file",
             self.size,
@@ -203,7 +203,7 @@ def _before(path: str, document: dict[str, Any]) -> Before:
 
 
 def _path(path: str) -> str:
-    """What rollback may write to: nothing else than a path that we could have written."""
+    """Check a path that rollback may write to: none but one that install could have written."""
     if not path.startswith("/") or os.path.normpath(path) != path or path == "/" or not path.isprintable():
         raise ValueError(f"{path!r} is no path of a node")
     return path

@@ -31,7 +31,7 @@ def waiting(node: Node) -> str:
 
 
 def staged(node: Node) -> Finding:
-    """What was installed is in effect."""
+    """The installed version is in effect."""
     expected = "what was installed is in effect"
     record = node.recorded
     if record is None:
@@ -72,7 +72,7 @@ def failed_open(node: Node) -> Finding:
 
 
 def decidable(node: Node) -> Finding:
-    """What an install with the recorded settings would want can be told, so the next boot can too."""
+    """The desired state can be told from the recorded settings, so the next boot can tell it."""
     expected = "facts that an install could decide by"
     if isinstance(node.desired, Unknown):
         return node.desired.judged(expected)

@@ -38,7 +38,7 @@ def platform(node: Node) -> Finding:
 
 
 def record(node: Node) -> Finding:
-    """What install left can be read: the hooks and the boot-time unit need it."""
+    """The record that install left can be read: the hooks and the boot-time unit need it."""
     expected = f"{paths.RECORD}, as install writes it"
     if isinstance(node.record, Unknown):
         return node.record.judged(expected)

@@ -97,7 +97,7 @@ def enabled(node: Node) -> Finding:
 
 
 def loaded(node: Node) -> Finding:
-    """What systemd has in memory is what the files say."""
+    """The unit files are the ones that systemd has in memory."""
     expected = "no unit file changed since systemd read it"
     if isinstance(node.units, Unknown):
         return node.units.judged(expected)

@@ -129,7 +129,7 @@ def observe(system: System, path: str) -> Disk:
 
 
 def _on_array(system: System, device: int) -> bool:
-    """Whether a block device is an md array, or is made of one."""
+    """Tell whether a block device is an md array, or is made of one."""
     directory = system.followed(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}")
     made_of = system.listdir(f"{directory}/slaves")
     below = [directory, *(system.followed(f"{directory}/slaves/{name}") for name in made_of)]
@@ -137,7 +137,7 @@ def _on_array(system: System, device: int) -> bool:
 
 
 def mount(system: System, path: str) -> tuple[str, tuple[str, ...]]:
-    """What is mounted where a path lies, and how; nothing is known of that below ``--root``."""
+    """Find the mount on which a path lies; nothing is known of that below ``--root``."""
     if not system.live:
         return "", ()
     data = system.read(paths.MOUNTINFO) or b""

@@ -153,7 +153,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Images:
-    """What containerd knows of images and snapshots.
+    """containerd's images and snapshots.
 
     Attributes:
         probe: empty where a snapshot was prepared in SOCI and removed, else why not.
@@ -237,17 +237,17 @@ class Node:
 
     @property
     def baked(self) -> bool:
-        """Whether this is an image, or its builder: what a first boot writes is not there yet."""
+        """This is an image, or its builder: what a first boot writes is not there yet."""
         return self.recorded is not None and self.recorded.outcome == "baked"
 
     @property
     def hidden(self) -> bool:
-        """Whether this user may not see what was installed."""
+        """This user may not see what was installed."""
         return self.record == Unknown(NEEDS_ROOT)
 
     @property
     def foreign(self) -> bool:
-        """Whether all that there is of SOCI is the AMI's or another's: no record, and no file of ours."""
+        """All that there is of SOCI is the AMI's or another's: no record, and no file of ours."""
         return self.record is None and all(
             isinstance(found, steps.Observed) and found.entry.kind == "absent"
             for found in (self.files.get(path, steps.Observed()) for path in _OURS)
@@ -255,13 +255,13 @@ class Node:
 
     @property
     def wired(self) -> bool:
-        """Whether containerd is known to pull with SOCI."""
+        """Containerd is known to pull with SOCI."""
         effective = self.containerd.effective
         return isinstance(effective, Effective) and effective.snapshotter == "soci"
 
     @property
     def absent(self) -> bool:
-        """Whether nothing was ever installed, and nobody else wired SOCI."""
+        """Nothing was ever installed, and nobody else wired SOCI."""
         return self.foreign and not self.wired
 
     @property

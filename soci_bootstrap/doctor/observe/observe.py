@@ -109,7 +109,7 @@ def observe(system: System) -> Node:
 
 
 class _Live:
-    """What only a running node can say: begun first, for it takes longest."""
+    """Questions that only a running node answers: begun first, for they take longest."""
 
     def __init__(self, system: System, daemon: Daemon, wired: Wired | None) -> None:
         self._system, self._daemon = system, daemon

@@ -1,4 +1,4 @@
-"""What programs and kernel files print, as facts. Pure; fixtures of real outputs test each.
+"""Parse the output of programs and kernel files. Pure; fixtures of real outputs test each.
 
 Sources: systemctl(1) show, `ctr images check`, journalctl's JSON, proc(5) for mountinfo and status,
 elf(5).

@@ -1,4 +1,4 @@
-"""What the node's programs say. Each call is bounded; none of them starts or changes anything."""
+"""Ask the node's programs. Each call is bounded; none of them starts or changes anything."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def find(system: System, name: str) -> str:
 
 
 def _open_files(directory: str, daemon: Daemon) -> tuple[Observed[bool], Observed[str]]:
-    """Whether its program was replaced, and an open file that no longer stands where it was opened."""
+    """Tell whether a process's program was replaced, and find an open file that is gone from its path."""
     try:
         deleted = os.readlink(f"{directory}/exe").endswith(" (deleted)")
         for number in os.listdir(f"{directory}/fd"):
