@@ -169,6 +169,13 @@ def _fails_open_then_reboots(bench: Bench) -> None:
     bench.reboot()
 
 
+def _hung(bench: Bench) -> None:
+    """The shell in containerd's drop-in failed open; the next hook that runs records it."""
+    assert bench.problems(OVERLAYFS) == []
+    assert "SOCI could not be checked" in bench.sh("journalctl -b -u containerd -o cat")
+    bench.sh(f"cp /opt/soci-bootstrap.pyz {AGENT}; systemctl restart containerd")
+
+
 _HIDE_PYTHON = """
 p=$(readlink -f /usr/bin/python3)
 sed -i "s,/usr/bin/python3,$p," /usr/bin/nodeadm /usr/bin/kubelet
@@ -195,7 +202,13 @@ LATER = [
     ),
     Row("python3 gone", after=_HIDE_PYTHON),
     Row("python3 gone, bullseye", after=_HIDE_PYTHON, ami=Ami("bullseye")),
-    Row("hooks hang", after=f"printf '#!/bin/sh\\nexec sleep 1000\\n' > {AGENT}"),
+    Row(
+        "hooks hang",
+        OVERLAYFS,
+        guarded("did not end in time"),
+        after=f"printf '#!/bin/sh\\nexec sleep 1000\\n' > {AGENT}",
+        act=_hung,
+    ),
     Row("the agent is gone", after=f"rm {AGENT}"),
 ]
 ROWS = [*FETCHING, *DISK, *SOCI_FAILS, *LATER]
