@@ -110,6 +110,9 @@ class Ctr:
                     remedy=f"look at `ctr -n {self._namespace} snapshots --snapshotter {snapshotter} ls`",
                 )
             parents = left
+        # containerd has forgotten them; their snapshotter is told once garbage is collected: have that done.
+        lease = self._text("leases", "create").strip()
+        self._checked("leases", "delete", "--sync", lease)
 
     def namespaces(self) -> list[str]:
         """Containerd's namespaces."""
