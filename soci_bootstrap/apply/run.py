@@ -19,8 +19,8 @@ from soci_bootstrap.facts.machine import architecture
 from soci_bootstrap.fetch import release
 from soci_bootstrap.plan import units
 from soci_bootstrap.plan.steps import Step, drop_restored
+from soci_bootstrap.runtime.originals import restore_unwired
 from soci_bootstrap.runtime.read_ahead import read_ahead
-from soci_bootstrap.runtime.unwire import restore_unwired
 from soci_bootstrap.settings import to_json
 from soci_bootstrap.state import health
 from soci_bootstrap.state.backups import remove_record, sweep

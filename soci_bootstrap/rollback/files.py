@@ -10,7 +10,7 @@ from soci_bootstrap.configfiles import containerd_text
 from soci_bootstrap.errors import RefusedError
 from soci_bootstrap.plan.steps import Step
 from soci_bootstrap.rollback.node import Runtime, holds_snapshots, remove_runtime_files
-from soci_bootstrap.runtime.unwire import restorable, restore_unwired
+from soci_bootstrap.runtime.originals import restorable, restore_unwired
 from soci_bootstrap.state.backups import remove_record, restore, sweep
 from soci_bootstrap.state.ownership import PathState, state_of
 from soci_bootstrap.state.record import Before, Outcome, Phase, Record, save

@@ -10,12 +10,7 @@ from soci_bootstrap.runtime import mounts, pods, probe
 from soci_bootstrap.runtime.ctr import Ctr
 from soci_bootstrap.runtime.images import fit_images
 from soci_bootstrap.runtime.pods import Running
-from soci_bootstrap.runtime.switch import (
-    IMAGES_SECONDS,
-    Switch,
-    kubelet_is_noted,
-    start_kubelet_if_noted,
-)
+from soci_bootstrap.runtime.switch import IMAGES_SECONDS, Switch, kubelet_is_noted, start_kubelet_if_noted
 from soci_bootstrap.runtime.unwire import snapshotter
 from soci_bootstrap.state import health
 from soci_bootstrap.state.record import Record

@@ -12,14 +12,10 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 
 from soci_bootstrap import paths
 from soci_bootstrap.configfiles.containerd_text import named, unwired
-from soci_bootstrap.configfiles.kubelet import ENDPOINT
 from soci_bootstrap.errors import BootstrapError
-from soci_bootstrap.state import health
-from soci_bootstrap.state.health import Unwired
 from soci_bootstrap.state.wiring import Wired, WiringMode
 from soci_bootstrap.system import System
 
@@ -57,6 +53,9 @@ def unwire(system: System, wired: Wired) -> list[str]:
     Returns:
         What could not be changed, a sentence each.
     """
+    # A guard that finds SOCI well has no use for this.
+    from soci_bootstrap.runtime.originals import keep_originals, write_over
+
     failures: list[str] = []
     changes: list[tuple[str, bytes, bytes]] = []
     for look in (_containerd_changes, _kubelet_changes):
@@ -67,70 +66,17 @@ def unwire(system: System, wired: Wired) -> list[str]:
     if changes:
         # A disk that can't be written to for it must not keep the node from being unwired.
         with suppress(BootstrapError):
-            _keep_originals(system, changes)
+            keep_originals(system, changes)
     try:
         _replace_dropin(system, wired)
     except BootstrapError as error:
         failures.insert(0, str(error))
     for path, _, data in changes:
         try:
-            _write_over(system, path, data)
+            write_over(system, path, data)
         except BootstrapError as error:
             failures.append(str(error))
     return failures
-
-
-def restorable(system: System) -> dict[str, bytes]:
-    """Originals of the files that failing open changed and nobody since, by path."""
-    found: dict[str, bytes] = {}
-    for one in health.load(system).unwired:
-        present = system.read(one.path)
-        if present is not None and _digest(present) == one.sha256:
-            found[one.path] = one.original.encode("utf-8", "surrogateescape")
-    return found
-
-
-def restore_unwired(system: System) -> list[str]:
-    """Put back what failing open changed, and forget it: before wiring anew, and for rollback.
-
-    Returns:
-        What could not be put back, a sentence each.
-    """
-    known = health.load(system)
-    if not known.unwired:
-        return []
-    failures: dict[str, str] = {}
-    for path, data in restorable(system).items():
-        try:
-            _write_over(system, path, data)
-        except BootstrapError as error:
-            failures[path] = str(error)
-    health.save(system, replace(known, unwired=tuple(one for one in known.unwired if one.path in failures)))
-    return list(failures.values())
-
-
-def _keep_originals(system: System, changes: list[tuple[str, bytes, bytes]]) -> None:
-    known = health.load(system)
-    changed = {path for path, _, _ in changes}
-    kept = [one for one in known.unwired if one.path not in changed]
-    kept += [
-        Unwired(path, before.decode("utf-8", "surrogateescape"), _digest(data))
-        for path, before, data in changes
-    ]
-    health.save(system, replace(known, unwired=tuple(kept)))
-
-
-def _digest(data: bytes) -> str:
-    import hashlib  # only where a node fails open
-
-    return hashlib.sha256(data).hexdigest()
-
-
-def _write_over(system: System, path: str, data: bytes) -> None:
-    """Write a file of someone else's, keeping its mode, owner and label, and the link that leads to it."""
-    target = system.followed(path)
-    entry = system.entry(target)
-    system.write(target, data, entry.mode, entry.uid, entry.gid, entry.label)
 
 
 def _replace_dropin(system: System, wired: Wired) -> None:
@@ -159,6 +105,8 @@ def _kubelet_files(system: System, wired: Wired) -> list[str]:
 
 
 def _kubelet_changes(system: System, wired: Wired) -> Iterator[tuple[str, bytes, bytes]]:
+    from soci_bootstrap.configfiles.kubelet import ENDPOINT
+
     for path in _kubelet_files(system, wired):
         data = system.read(path)
         if not data or wired.address.encode() not in data:

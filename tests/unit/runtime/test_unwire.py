@@ -7,7 +7,7 @@ import pytest
 
 from soci_bootstrap import paths
 from soci_bootstrap.paths import CONTAINERD_ENDPOINT, NODEADM_DROPIN
-from soci_bootstrap.runtime import unwire
+from soci_bootstrap.runtime import originals, unwire
 from soci_bootstrap.runtime.unwire import config_files, leads_to_soci, snapshotter
 from soci_bootstrap.state import health
 from soci_bootstrap.state.wiring import Wired, WiringMode, from_json
@@ -209,13 +209,13 @@ def failed_open(tmp_path) -> Node:
 def test_what_failing_open_changes_is_kept_first_and_put_back(tmp_path) -> None:
     node = failed_open(tmp_path)
     health.degraded(node, "why")
-    assert unwire.restorable(node) == {CONFIG: MINE, USERS: V2.format("soci").encode(), KUBELET: ENDPOINT}
-    assert unwire.restore_unwired(node) == []
+    assert originals.restorable(node) == {CONFIG: MINE, USERS: V2.format("soci").encode(), KUBELET: ENDPOINT}
+    assert originals.restore_unwired(node) == []
     assert (node.read(CONFIG), node.read(KUBELET)) == (MINE, ENDPOINT)
     assert node.entry(USERS).mode == 0o640
     assert health.load(node).unwired == ()
     assert health.load(node).degraded == "why"
-    assert unwire.restore_unwired(node) == []
+    assert originals.restore_unwired(node) == []
 
 
 def test_nothing_is_changed_before_its_original_is_kept(tmp_path) -> None:
@@ -234,7 +234,7 @@ def test_nothing_is_changed_before_its_original_is_kept(tmp_path) -> None:
 def test_what_somebody_changed_since_is_theirs(tmp_path) -> None:
     node = failed_open(tmp_path)
     write(tmp_path, {USERS: "x = 1\n"})
-    assert unwire.restore_unwired(node) == []
+    assert originals.restore_unwired(node) == []
     assert text(tmp_path, USERS) == "x = 1\n"
     assert node.read(CONFIG) == MINE
     assert health.load(node).unwired == ()
@@ -243,11 +243,11 @@ def test_what_somebody_changed_since_is_theirs(tmp_path) -> None:
 def test_what_can_not_be_put_back_is_kept(tmp_path) -> None:
     node = failed_open(tmp_path)
     node.refused = (f"write {USERS}",)
-    (failure,) = unwire.restore_unwired(node)
+    (failure,) = originals.restore_unwired(node)
     assert USERS in failure
     assert [one.path for one in health.load(node).unwired] == [USERS]
     node.refused = ()
-    assert unwire.restore_unwired(node) == []
+    assert originals.restore_unwired(node) == []
     assert text(tmp_path, USERS) == V2.format("soci")
 
 
@@ -255,7 +255,7 @@ def test_a_second_failing_open_keeps_the_first_ones_originals(tmp_path) -> None:
     node = failed_open(tmp_path)
     write(tmp_path, {USERS: V2.format("soci") + "# new\n"})
     assert unwire.unwire(node, DIRECT) == []
-    assert unwire.restore_unwired(node) == []
+    assert originals.restore_unwired(node) == []
     assert text(tmp_path, USERS) == V2.format("soci") + "# new\n"
     assert node.read(CONFIG) == MINE
 
