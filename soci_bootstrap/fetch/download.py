@@ -20,6 +20,7 @@ from soci_bootstrap.system.deadline import Deadline
 STALL = 20.0
 """Seconds without a byte after which a request counts as failed."""
 
+_REMEDY = "check the network and the mirror, or bring the release nearer with --mirror"
 _DEPTH = 16
 """Blocks read ahead of whoever takes them: 4 MiB at most."""
 
@@ -76,6 +77,7 @@ class Download:
         self._policy = policy
         self._limit = limit
         self._stop = threading.Event()
+        self._failure = ""
 
     @contextmanager
     def into(
@@ -126,7 +128,7 @@ class Download:
                 if isinstance(item, BaseException):
                     raise item
                 yield _merged(item, ready, pending)
-                self._deadline.check(self.source.name)
+                self._check()
         finally:
             self._stop.set()
             self.source.cancel()
@@ -138,7 +140,23 @@ class Download:
             try:
                 return ready.get(timeout=self._deadline.remaining())
             except queue.Empty:
-                self._deadline.check(self.source.name)
+                self._check()
+
+    def _check(self) -> None:
+        """End it once the time is up, with the reason of the last request that failed.
+
+        Raises:
+            FetchError: requests failed before.
+            DeadlineError: none did.
+        """
+        if self._failure and self._deadline.remaining() <= 0:
+            raise FetchError(
+                f"could not fetch {self.source.name} in time",
+                found=f"{self._failure}; the deadline passed during another request",
+                expected=f"an answer within {self._deadline.seconds:g} s in all",
+                remedy=f"raise --deadline; {_REMEDY}",
+            )
+        self._deadline.check(self.source.name)
 
     def _run(self, ready: queue.Queue[_Item]) -> None:
         def emit(block: Block) -> None:
@@ -201,19 +219,19 @@ class Download:
         import random
 
         delay = self._policy.delay(failures, error.retry_after, random.random)
-        remedy = "check the network and the mirror, or bring the release nearer with --mirror"
+        self._failure = error.reason
         if failures >= self._policy.attempts:
             raise FetchError(
                 f"could not fetch {self.source.name}",
                 found=f"{failures} requests failed, the last: {error.reason}",
-                remedy=remedy,
+                remedy=_REMEDY,
             )
         if delay >= self._deadline.remaining():
             raise FetchError(
                 f"could not fetch {self.source.name}",
                 found=f"{error.reason}; another request in {delay:.0f} s",
                 expected=f"an answer within the {self._deadline.remaining():.0f} s that are left",
-                remedy=f"raise --deadline; {remedy}",
+                remedy=f"raise --deadline; {_REMEDY}",
             )
         self._console.info(f"{self.source.name}: {error.reason}; another request in {delay:.1f} s")
         self.waited += delay

@@ -149,17 +149,33 @@ def test_a_wait_beyond_the_deadline_is_not_begun() -> None:
         collect(download(source, seconds=5))
 
 
-def test_the_deadline_holds_against_a_call_that_never_returns() -> None:
+@pytest.mark.parametrize(
+    ("before", "error", "found"),
+    [
+        ((), DeadlineError, "found more than 1 s"),
+        (
+            (TransientError("the server answered 500"),),
+            FetchError,
+            "found the server answered 500; the deadline",
+        ),
+    ],
+    ids=["the first", "another"],
+)
+def test_the_deadline_holds_against_a_call_that_never_returns(
+    before: tuple[object, ...], error: type[Exception], found: str
+) -> None:
     release = threading.Event()
 
     class Stuck(Script):
         def open(self, timeout: float) -> Opened:
+            if self.steps:
+                return super().open(timeout)
             release.wait(20)
             raise TransientError("too late")
 
     try:
-        with pytest.raises(DeadlineError):
-            collect(download(Stuck(), seconds=0.2))
+        with pytest.raises(error, match=found):
+            collect(download(Stuck(*before), seconds=1))
     finally:
         release.set()
 
