@@ -141,7 +141,7 @@ class _Attempt:
             if outcome not in {Outcome.FAILED, Outcome.DEGRADED}:
                 sha256 = binary.archive_sha256 if binary and binary.path == decision.desired.daemon else None
         steps = tuple(
-            replace(step, changed=self.changes.changed(step.path) or (step.changed and step.path is None))
+            replace(step, changed=self.changes.changed(step.path))
             if outcome in {Outcome.FAILED, Outcome.DEGRADED}
             else step
             for step in self.steps

@@ -68,6 +68,14 @@ def test_the_daemon_is_proven_before_anything_is_wired(machine) -> None:
     assert health.load(machine.node).degraded == ""
 
 
+def test_a_failed_run_reports_what_stayed_alone(machine) -> None:
+    machine.refusal = PreflightError("it does not run", found="status 3")
+    report = machine.run()
+    assert {"self-test", "preflight", "daemon-reload"} <= {step.name for step in report.steps}
+    names = {step.name for step in report.steps if step.changed}
+    assert names == {"agent", "boot-unit", "boot-unit-enabled"}
+
+
 def test_proxies_of_containerd_reach_the_preflight_and_the_fetch(machine, monkeypatch) -> None:
     environment = '[Service]\nEnvironment="HTTPS_PROXY=http://u:p%%40@proxy.test:1" "PATH=/mine"\n'
     write(machine.root, {"/etc/systemd/system/containerd.service.d/environment.conf": environment})
