@@ -20,12 +20,12 @@ REPOSITORY = Path(__file__).parents[2]
 
 
 def left_behind() -> set[str]:
-    """Nodes, their control groups and mounts on this machine."""
+    """Nodes, their control groups and mounts on this machine, whose maker has ended."""
     nodes = {str(path) for path in (rootfs.cache_dir() / "nodes").glob("*")}
     groups = {str(path) for path in Path(cgroup.path("")).parent.rglob("soci-lab-*")}
-    return (
-        nodes | groups | {line for line in Path("/proc/mounts").read_text().splitlines() if "/nodes/" in line}
-    )
+    mounts = {line for line in Path("/proc/mounts").read_text().splitlines() if "/nodes/" in line}
+    found = {each: re.search(r"(?:/nodes/|/soci-lab-)(\d+)-", each) for each in nodes | groups | mounts}
+    return {each for each, maker in found.items() if not maker or not Path("/proc", maker[1]).exists()}
 
 
 def test_one_command_shows_a_node_on_soci() -> None:
