@@ -118,7 +118,6 @@ class RealBench(Bench):
 
     def __init__(self, row: Row, patches: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__(row, patches)
-        self.seconds = 60.0
         self.pod_seconds = _POD_SECONDS
 
     def run_pod(self, image: str, *, name: str = "", policy: str = "Always") -> Pod:

@@ -106,6 +106,6 @@ def test_an_image_stranded_by_a_live_switch_is_pulled_again_with_its_secret(rule
         if patches:
             # SOCI fetches layers for containerd by itself, and nobody has told it the secret.
             with pytest.raises(AssertionError, match="no basic auth credentials"):
-                cluster.wait_running("after", seconds=15)
+                cluster.wait_running("after")
         else:
             assert bench.snapshotter_of(cluster.wait_running("after")) == SOCI
