@@ -92,7 +92,7 @@ def test_rollback_gives_the_node_back_to_overlayfs(bench: RealBench) -> None:
     done = bench.node.run([AGENT, "rollback", "--json"], check=False, timeout=120)
     assert (done.returncode, json.loads(done.stdout)["outcome"]) == (0, "rolled-back"), done.stderr
     assert bench.problems(OVERLAYFS) == [], bench.report()
-    for path in (AGENT, BINARY, RECORD):
+    for path in (AGENT, BINARY, RECORD, ROOT):
         assert not bench.node.exists(path), path
     bench.reboot()
     assert bench.problems(OVERLAYFS) == [], bench.report()
