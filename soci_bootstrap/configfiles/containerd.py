@@ -9,6 +9,7 @@ from soci_bootstrap.configfiles import containerd_text, toml
 from soci_bootstrap.configfiles.toml import table
 from soci_bootstrap.errors import WiringError
 
+_TRANSFER_PLUGIN = "io.containerd.transfer.v1.local"
 _UNANNOTATED = "disable_snapshot_annotations"
 
 
@@ -83,13 +84,13 @@ def effective(dump: bytes) -> Effective:
     """
     document = toml.loads(dump, "the output of `containerd config dump`")
     plugins = table(document, "plugins")
-    images = table(plugins, "io.containerd.cri.v1.images")
-    cri = table(plugins, "io.containerd.grpc.v1.cri")
+    images = table(plugins, containerd_text.IMAGES_PLUGIN)
+    cri = table(plugins, containerd_text.CRI_PLUGIN)
     # Schema 3 splits CRI's plugin in two; a schema 2 dump has one with a table in it.
     chosen = images or table(cri, "containerd")
     sandbox = table(images, "pinned_images").get("sandbox") or cri.get("sandbox_image")
     plugin = table(table(document, "proxy_plugins"), "soci")
-    unpacks = table(plugins, "io.containerd.transfer.v1.local").get("max_concurrent_unpacks")
+    unpacks = table(plugins, _TRANSFER_PLUGIN).get("max_concurrent_unpacks")
     return Effective(
         snapshotter=str(chosen.get("snapshotter") or "overlayfs"),
         annotations=chosen.get("disable_snapshot_annotations") is False,
@@ -109,7 +110,7 @@ def concurrent_unpacks(config: bytes, name: str) -> int:
     """
     if b"max_concurrent_unpacks" not in config:
         return 1
-    plugin = table(toml.loads(config, name), "plugins", "io.containerd.transfer.v1.local")
+    plugin = table(toml.loads(config, name), "plugins", _TRANSFER_PLUGIN)
     found = plugin.get("max_concurrent_unpacks")
     return found if isinstance(found, int) else 1
 
@@ -152,9 +153,9 @@ def with_soci(config: bytes, dialect: str, address: str, root: str, name: str) -
 def keys(dialect: str, address: str, root: str) -> dict[str, Any]:
     """The tables that make containerd use SOCI, in schema 2's or 3's dialect."""
     image = {"snapshotter": "soci", _UNANNOTATED: False}
-    plugins: dict[str, Any] = {"io.containerd.cri.v1.images": image}
+    plugins: dict[str, Any] = {containerd_text.IMAGES_PLUGIN: image}
     if dialect == "v2":
-        plugins = {"io.containerd.grpc.v1.cri": {"containerd": image}}
+        plugins = {containerd_text.CRI_PLUGIN: {"containerd": image}}
     return {"plugins": plugins, **proxy_plugin(address, root)}
 
 

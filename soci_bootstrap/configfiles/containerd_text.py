@@ -9,10 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+IMAGES_PLUGIN, RUNTIME_PLUGIN = "io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime"
+"""CRI's plugins in schema 3 and 4."""
+CRI_PLUGIN = "io.containerd.grpc.v1.cri"
+"""CRI's one plugin in schema 2."""
 KEY = "snapshotter"
 TABLES = (
-    ("plugins", "io.containerd.cri.v1.images"),
-    ("plugins", "io.containerd.grpc.v1.cri", "containerd"),
+    ("plugins", IMAGES_PLUGIN),
+    ("plugins", CRI_PLUGIN, "containerd"),
 )
 
 _HEADER = re.compile(r"^\s*\[([^\[\]].*)\]\s*(#.*)?$")

@@ -53,7 +53,6 @@ class Facts:
         live: it is this node, with systemd running; else a tree below ``--root``.
         python: the version of /usr/bin/python3, None where there is none.
         boot_id: the kernel's, empty below ``--root``.
-        nodeadm: there is a nodeadm-run.service.
         nodeadm_dropins: and it reads /etc/eks/nodeadm.d.
         registries: those with mirrors or certificates that SOCI does not use.
         programs: the decompressors found, by name.
@@ -67,7 +66,6 @@ class Facts:
     boot_id: str
     containerd: containerd_.Containerd
     kubelet: kubelet_.Kubelet
-    nodeadm: bool
     nodeadm_dropins: bool
     node_config: nodeconfig.NodeConfig
     ami: AmiSoci
@@ -112,7 +110,6 @@ def observe(
         boot_id=boot_id,
         containerd=containerd,
         kubelet=kubelet_.observe(system, read_unit(system, paths.KUBELET_SERVICE)),
-        nodeadm=bool(nodeadm_run.path),
         nodeadm_dropins=any(paths.NODEADM_DROPINS in line for line in nodeadm_run.values("ExecStart")),
         node_config=_node_config(system, record),
         ami=_ami(system, record),

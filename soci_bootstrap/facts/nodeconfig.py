@@ -13,12 +13,12 @@ from typing import Any
 
 from soci_bootstrap import paths
 from soci_bootstrap.configfiles.containerd import NamedSoci, soci_in_config
+from soci_bootstrap.configfiles.containerd_text import CRI_PLUGIN, IMAGES_PLUGIN, RUNTIME_PLUGIN
 from soci_bootstrap.errors import BootstrapError, StateError
 from soci_bootstrap.system import System
 
 GATE = "FastImagePull"
-_V3_PLUGINS = ("io.containerd.cri.v1.images", "io.containerd.cri.v1.runtime")
-_V2_PLUGIN = "io.containerd.grpc.v1.cri"
+_V3_PLUGINS = (IMAGES_PLUGIN, RUNTIME_PLUGIN)
 # In YAML's block strings as in JSON's escaped ones.
 _SNAPSHOTTER = re.compile(r"""\bsnapshotter\s*=\s*\\?["']soci\b""")
 _TABLE = re.compile(r"""(?=\[\s*[\w"'\\])""")
@@ -160,7 +160,7 @@ def _table(parent: dict[str, Any], key: str) -> dict[str, Any]:
 
 def _configures_containerd(text: str) -> bool:
     return (
-        any(name in text for name in (*_V3_PLUGINS, _V2_PLUGIN))
+        any(name in text for name in (*_V3_PLUGINS, CRI_PLUGIN))
         or "containerd:" in text
         or '"containerd"' in text
     )

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from soci_bootstrap import paths
 from soci_bootstrap.configfiles import toml
+from soci_bootstrap.configfiles.containerd_text import CRI_PLUGIN, IMAGES_PLUGIN
 from soci_bootstrap.errors import StateError
 from soci_bootstrap.system import System
 
@@ -63,7 +64,7 @@ def observe(
     plugins = _table(toml.loads(config, name), "plugins") if b"registry" in config else {}
     found: dict[str, Registry] = {}
     listed: list[str] = []
-    for plugin in ("io.containerd.cri.v1.images", "io.containerd.grpc.v1.cri"):
+    for plugin in (IMAGES_PLUGIN, CRI_PLUGIN):
         registry = _table(_table(plugins, plugin), "registry")
         for one in _inline(registry, name):
             found.setdefault(one.name, one)

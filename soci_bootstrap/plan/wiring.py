@@ -17,8 +17,6 @@ from soci_bootstrap.plan.items import Absent, File, Item
 from soci_bootstrap.state.record import Phase
 from soci_bootstrap.state.wiring import Wired, WiringMode
 
-_IMAGES, _CRI = "io.containerd.cri.v1.images", "io.containerd.grpc.v1.cri"
-
 
 @dataclass(frozen=True)
 class Wiring:
@@ -153,7 +151,10 @@ def _fallback(facts: Facts, dialect: str, address: str, root: str) -> bytes | No
     overridden; a snapshotter that only we named is simply not there.
     """
     tables = containerd.keys(dialect, address, root)
-    image = tables["plugins"].get(_IMAGES) or tables["plugins"][_CRI]["containerd"]
+    image = (
+        tables["plugins"].get(containerd_text.IMAGES_PLUGIN)
+        or tables["plugins"][containerd_text.CRI_PLUGIN]["containerd"]
+    )
     if not _is_static(facts):
         del image["snapshotter"]
         return _dropin(tables, "", facts.node_config.gate)

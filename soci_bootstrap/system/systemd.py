@@ -31,7 +31,6 @@ class UnitState:
     """A unit as the running systemd sees it (``systemctl show``)."""
 
     active: str = "inactive"
-    loaded: bool = False
     needs_reload: bool = False
 
 
@@ -113,7 +112,6 @@ class Systemd:
         return {
             values.get("Id", ""): UnitState(
                 values.get("ActiveState", ""),
-                values.get("LoadState") == "loaded",
                 values.get("NeedDaemonReload") == "yes",
             )
             for values in shown

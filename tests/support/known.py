@@ -22,13 +22,12 @@ FACTS = Facts(
     boot_id="b",
     containerd=Containerd(present=True, version=(2, 2, 6), config=V3),
     kubelet=Kubelet(present=True),
-    nodeadm=True,
     nodeadm_dropins=True,
     node_config=NodeConfig(),
     ami=AmiSoci(),
     store=ContentStore(),
 )
-OTHER = replace(FACTS, nodeadm=False, nodeadm_dropins=False)
+OTHER = replace(FACTS, nodeadm_dropins=False)
 
 
 def facts(base: Facts = FACTS, *, containerd: dict[str, Any] | None = None, **changes) -> Facts:

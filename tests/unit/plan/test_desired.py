@@ -183,7 +183,7 @@ def test_what_is_set_goes_first() -> None:
 
 PREPULLED = ContentStore(overlayfs_snapshots=3)
 ELSEWHERE = facts(containerd={"soci": NamedSoci("", "/mnt/soci")})
-RUNNING = {"containerd.service": UnitState("active", loaded=True)}
+RUNNING = {"containerd.service": UnitState("active")}
 
 
 @pytest.mark.parametrize(

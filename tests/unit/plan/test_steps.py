@@ -124,10 +124,10 @@ def test_what_is_observed(tmp_path) -> None:
 
 # -- what systemd is told -----------------------------------------------------------------------
 
-DONE = {SOCI_SERVICE: UnitState("active", True), SOCI_SOCKET: UnitState("active", True)}
-STOPPED = {SOCI_SERVICE: UnitState("inactive", True), SOCI_SOCKET: UnitState("active", True)}
-CONTAINERD = {"containerd.service": UnitState("active", True)}
-STALE = {"kubelet.service": UnitState("active", True, needs_reload=True)}
+DONE = {SOCI_SERVICE: UnitState("active"), SOCI_SOCKET: UnitState("active")}
+STOPPED = {SOCI_SERVICE: UnitState("inactive"), SOCI_SOCKET: UnitState("active")}
+CONTAINERD = {"containerd.service": UnitState("active")}
+STALE = {"kubelet.service": UnitState("active", needs_reload=True)}
 TESTED = ("self-test", "preflight")
 WIRED = Record(outcome=Outcome.INSTALLED, binary=BINARY, wiring={"mode": "nodeadm"})
 
@@ -145,18 +145,18 @@ WIRED = Record(outcome=Outcome.INSTALLED, binary=BINARY, wiring={"mode": "nodead
         (("agent",), DONE, WIRED, ()),
         ((), {**DONE, **STALE}, WIRED, ("daemon-reload",)),
         ((), {}, WIRED, ("socket-started",)),
-        ((), {**STOPPED, SOCI_SOCKET: UnitState("failed", True)}, WIRED, ("socket-started",)),
+        ((), {**STOPPED, SOCI_SOCKET: UnitState("failed")}, WIRED, ("socket-started",)),
         # systemd starts no socket whose service runs.
         (
             (),
-            {**DONE, SOCI_SOCKET: UnitState("failed", True)},
+            {**DONE, SOCI_SOCKET: UnitState("failed")},
             WIRED,
             ("socket-started", "service-restarted"),
         ),
         (("config",), STOPPED, WIRED, TESTED),
         (
             ("config",),
-            {**DONE, SOCI_SERVICE: UnitState("activating", True)},
+            {**DONE, SOCI_SERVICE: UnitState("activating")},
             WIRED,
             (*TESTED, "service-restarted"),
         ),

@@ -137,7 +137,7 @@ def test_one_that_is_not_described_is_an_error(tmp_path: Path, answer: nodes.Ans
 
 
 def facts(active: str) -> Facts:
-    return Facts(*[None] * 12, units={"containerd.service": UnitState(active, loaded=True)})  # type: ignore[arg-type]
+    return Facts(*[None] * 11, units={"containerd.service": UnitState(active)})  # type: ignore[arg-type]
 
 
 INSTALLED = Record(outcome=Outcome.INSTALLED, wiring=WIRED.to_json())

@@ -70,7 +70,7 @@ def test_units_in_the_order_asked_for(tmp_path) -> None:
 def test_unit_states(tmp_path) -> None:
     said = b"Id=a\nActiveState=active\nLoadState=loaded\nNeedDaemonReload=yes\n\nId=b\n"
     states = Systemd(Node(tmp_path, {"systemctl show": said})).unit_states()
-    assert states == {"a": UnitState("active", loaded=True, needs_reload=True), "b": UnitState("")}
+    assert states == {"a": UnitState("active", needs_reload=True), "b": UnitState("")}
     assert Systemd(System(str(tmp_path))).unit_states() == {}
 
 
