@@ -137,7 +137,8 @@ def _damage_and_repair(installed: Machine, path: str, script: str) -> None:
         # Not the service alone: containerd's next call starts it again, whoever was quicker.
         ("systemctl stop soci-snapshotter.socket", ["socket-started", "service-restarted"]),
         (
-            "systemctl stop soci-snapshotter.service soci-snapshotter.socket",
+            # One after the other: a call that comes in between would have the socket start the service.
+            "systemctl stop soci-snapshotter.socket; systemctl stop soci-snapshotter.service",
             ["socket-started", "service-started"],
         ),
     ],
