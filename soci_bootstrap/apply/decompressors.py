@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from soci_bootstrap import paths
-from soci_bootstrap.apply import preflight
 from soci_bootstrap.apply.context import Context, Mode
 from soci_bootstrap.apply.files import FileChanges
 from soci_bootstrap.configfiles.soci import Decompressor
@@ -52,6 +51,10 @@ def try_decompressors(context: Context, facts: Facts, changes: FileChanges) -> T
     """
     trial = expected_trial(context, facts)
     due = trial.due
+    if not due:
+        return trial
+    from soci_bootstrap.apply import preflight  # a converged node tries nothing
+
     while trial.due:
         chosen, files = decompressor.choose(context.settings, facts, trial.excluded)
         changes.put_all(tuple(files))

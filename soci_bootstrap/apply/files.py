@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from soci_bootstrap import paths
 from soci_bootstrap.errors import BootstrapError, StateError
-from soci_bootstrap.fetch.binary import Fetched
 from soci_bootstrap.plan.items import Absent, Daemon, File, Item, Link, Restore, managed_of
 from soci_bootstrap.plan.steps import Step, file_steps, observe
 from soci_bootstrap.state.backups import back_up, forget_original, restore
@@ -18,6 +18,9 @@ from soci_bootstrap.state.record import Binary, Managed, Outcome, Record, save
 from soci_bootstrap.system import System
 from soci_bootstrap.system.signals import deferred
 from soci_bootstrap.system.tree import Entry
+
+if TYPE_CHECKING:
+    from soci_bootstrap.fetch.binary import Fetched
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from soci_bootstrap import __version__, paths
-from soci_bootstrap.apply import phases
 from soci_bootstrap.apply.context import Context, Mode
 from soci_bootstrap.apply.decide import Decision, decide, observe
 from soci_bootstrap.apply.decompressors import try_decompressors
 from soci_bootstrap.apply.effect import STAGED, Effect
-from soci_bootstrap.apply.fail_open import fail_open
 from soci_bootstrap.apply.files import FileChanges
 from soci_bootstrap.apply.services import ServiceChanges
 from soci_bootstrap.errors import BootstrapError, RefusedError, StoppedError
@@ -172,6 +170,9 @@ def _converge(attempt: _Attempt) -> Report:
     if context.mode is not Mode.BOOT and not decision.pending and not any(s.changed for s in attempt.steps):
         _keep_settings(context)
         return attempt.report(Outcome.UNCHANGED, None)
+    # A converged node has no use for what fetches and proves.
+    from soci_bootstrap.apply import phases
+
     for warning in decision.desired.wiring.warnings:
         context.console.warn(warning)
     phases.prepare(context, decision, changes)
@@ -238,6 +239,8 @@ def _fail(attempt: _Attempt, error: BootstrapError) -> Report:
             # The node goes on as it was, on SOCI: a change of it failed, and nothing else.
             save(context.system, replace(attempt.changes.record, outcome=context.record.outcome))
         else:
+            from soci_bootstrap.apply.fail_open import fail_open
+
             left += fail_open(
                 context, attempt.changes, attempt.services, attempt.facts, "; ".join([reason, *left])
             )

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from soci_bootstrap import paths
 from soci_bootstrap.apply.context import Context, Mode
 from soci_bootstrap.apply.decide import Decision
 from soci_bootstrap.errors import BootstrapError
 from soci_bootstrap.plan.steps import Action
-from soci_bootstrap.runtime.switch import Switch, start_kubelet_if_noted
 from soci_bootstrap.runtime.unwire import snapshotter
 from soci_bootstrap.state.wiring import Wired
 from soci_bootstrap.system.systemd import Systemd
+
+if TYPE_CHECKING:
+    from soci_bootstrap.runtime.switch import Switch
 
 
 class ServiceChanges:
@@ -62,6 +66,8 @@ class ServiceChanges:
 
     def switch(self, wired: Wired) -> Switch:
         """Begin a live switch of containerd to SOCI."""
+        from soci_bootstrap.runtime.switch import Switch
+
         self._wired = wired
         self._switch = Switch(self._context.system, self._context.console, self._context.deadline)
         return self._switch
@@ -72,6 +78,10 @@ class ServiceChanges:
 
     def start_kubelet(self) -> list[str]:
         """Start kubelet where this run or one that was killed stopped it; failures, a sentence each."""
+        if self._context.system.entry(paths.KUBELET_STOPPED).kind == "absent":
+            return []
+        from soci_bootstrap.runtime.switch import start_kubelet_if_noted
+
         try:
             start_kubelet_if_noted(self._context.system, self.systemctl)
         except BootstrapError as error:
