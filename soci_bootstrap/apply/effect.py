@@ -7,7 +7,7 @@ from enum import Enum
 
 from soci_bootstrap import paths
 from soci_bootstrap.facts import Facts
-from soci_bootstrap.plan.items import File, Item
+from soci_bootstrap.plan.items import File, Item, digest
 from soci_bootstrap.runtime import pods
 from soci_bootstrap.runtime.unwire import snapshotter
 from soci_bootstrap.state import health
@@ -68,15 +68,9 @@ def rewires(items: Iterable[Item], wired: Wired, record: Record | None) -> bool:
     for item in items:
         if item.phase is Phase.WIRING:
             last = settled.get(item.path)
-            if last is None or not isinstance(item, File) or last.sha256 != _digest(item.data):
+            if last is None or not isinstance(item, File) or last.sha256 != digest(item.data):
                 return True
     return False
-
-
-def _digest(data: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(data).hexdigest()
 
 
 def _ran_with_soci(system: System, record: Record | None) -> bool:

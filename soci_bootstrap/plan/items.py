@@ -87,17 +87,18 @@ def managed_of(item: Item) -> Managed:
         return Managed(
             "file",
             item.mode,
-            _digest(item.data),
-            unwired=_digest(item.unwired) if item.unwired else "",
+            digest(item.data),
+            unwired=digest(item.unwired) if item.unwired else "",
             merged=item.merged,
             phase=item.phase,
         )
     if isinstance(item, Link):
         return Managed("link", target=item.target, phase=item.phase)
     if isinstance(item, Absent):
-        return Managed("absent", unwired=_digest(item.unwired) if item.unwired else "", phase=item.phase)
+        return Managed("absent", unwired=digest(item.unwired) if item.unwired else "", phase=item.phase)
     return Managed("file", phase=item.phase)
 
 
-def _digest(data: bytes) -> str:
+def digest(data: bytes) -> str:
+    """The sha256 of a file's bytes, as the record keeps it."""
     return hashlib.sha256(data).hexdigest()

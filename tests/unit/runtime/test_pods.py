@@ -13,7 +13,7 @@ from soci_bootstrap.apply.effect import Effect
 from soci_bootstrap.errors import CommandError, PreflightError, WorkloadsError
 from soci_bootstrap.facts import Facts
 from soci_bootstrap.paths import NODEADM_DROPIN
-from soci_bootstrap.plan.items import Absent, File
+from soci_bootstrap.plan.items import Absent, File, digest
 from soci_bootstrap.runtime import pods, switch
 from soci_bootstrap.runtime.pods import Running
 from soci_bootstrap.runtime.switch import Switch
@@ -171,7 +171,7 @@ def test_effect(tmp_path, active, due, mode, config, ran, record, pending, tasks
 
 
 FILE = File("wiring", NODEADM_DROPIN, b"{}", Phase.WIRING)
-KEPT = {NODEADM_DROPIN: Managed("file", 0o644, effect_._digest(b"{}"), phase=Phase.WIRING)}
+KEPT = {NODEADM_DROPIN: Managed("file", 0o644, digest(b"{}"), phase=Phase.WIRING)}
 
 
 @pytest.mark.parametrize(
